@@ -1,0 +1,121 @@
+// Python's view of the CPU kernels: sizes and addresses in, no tensors and no torch.
+//
+// The caller (fastrnn/recurrence/backends/cpu.py) owns and checks every array.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "cpu/lstm_cpu.h"
+
+namespace py = pybind11;
+
+namespace {
+
+using Address = std::uintptr_t;
+
+template <class T>
+T* pointer(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+std::vector<std::string> usable_isas() {
+  std::vector<std::string> names;
+  for (const fastrnn::InstructionSet& isa : fastrnn::instruction_sets())
+    if (isa.is_supported()) names.emplace_back(isa.name);
+  return names;
+}
+
+std::string select_isa(const std::string& name) {
+  return fastrnn::select_instruction_set(name).name;
+}
+
+// The plan of one call; Python asks it for the workspace's size, allocates, and runs.
+class Call {
+ public:
+  Call(const std::string& isa, bool float64, int64_t seq_len, int64_t batch_size,
+       int64_t input_size, int64_t hidden_size, int64_t num_directions, Address lengths,
+       int64_t num_threads)
+      : isa_(fastrnn::select_instruction_set(isa)),
+        float64_(float64),
+        shape_{seq_len, batch_size, input_size, hidden_size, num_directions},
+        lengths_(pointer<const int64_t>(lengths)),
+        plan_(shape_, lengths_, num_threads) {}
+
+  int64_t num_threads() const { return plan_.num_threads(); }
+
+  int64_t forward_workspace() const {
+    return float64_ ? fastrnn::forward_workspace<double>(isa_, shape_, plan_)
+                    : fastrnn::forward_workspace<float>(isa_, shape_, plan_);
+  }
+
+  int64_t backward_workspace(bool wants_grad_x, bool wants_grad_weights) const {
+    return float64_ ? fastrnn::backward_workspace<double>(isa_, shape_, plan_, wants_grad_x,
+                                                          wants_grad_weights)
+                    : fastrnn::backward_workspace<float>(isa_, shape_, plan_, wants_grad_x,
+                                                         wants_grad_weights);
+  }
+
+  void forward(Address x, Address w_ih, Address w_hh, Address bias, Address h_0, Address c_0,
+               Address y, Address h_n, Address c_n, Address reserve, Address workspace) const {
+    const auto run = [&]<class T>(T) {
+      const fastrnn::LstmForward<T> args{
+          shape_,          pointer<T>(x), pointer<T>(w_ih), pointer<T>(w_hh),
+          pointer<T>(bias), pointer<T>(h_0), pointer<T>(c_0), lengths_,
+          pointer<T>(y),   pointer<T>(h_n), pointer<T>(c_n), pointer<T>(reserve)};
+      fastrnn::lstm_forward<T>(isa_, args, plan_, pointer<T>(workspace));
+    };
+    float64_ ? run(double{}) : run(float{});
+  }
+
+  void backward(Address x, Address w_ih, Address w_hh, Address h_0, Address c_0, Address y,
+                Address reserve, Address grad_y, Address grad_h_n, Address grad_c_n,
+                Address grad_x, Address grad_w_ih, Address grad_w_hh, Address grad_bias,
+                Address grad_h_0, Address grad_c_0, Address workspace) const {
+    const auto run = [&]<class T>(T) {
+      const fastrnn::LstmBackward<T> args{
+          shape_,               pointer<T>(x),        pointer<T>(w_ih),     pointer<T>(w_hh),
+          pointer<T>(h_0),      pointer<T>(c_0),      lengths_,             pointer<T>(y),
+          pointer<T>(reserve),  pointer<T>(grad_y),   pointer<T>(grad_h_n), pointer<T>(grad_c_n),
+          pointer<T>(grad_x),   pointer<T>(grad_w_ih), pointer<T>(grad_w_hh), pointer<T>(grad_bias),
+          pointer<T>(grad_h_0), pointer<T>(grad_c_0)};
+      fastrnn::lstm_backward<T>(isa_, args, plan_, pointer<T>(workspace));
+    };
+    float64_ ? run(double{}) : run(float{});
+  }
+
+ private:
+  const fastrnn::InstructionSet& isa_;
+  bool float64_;
+  fastrnn::LstmShape shape_;
+  const int64_t* lengths_;
+  fastrnn::Plan plan_;
+};
+
+}  // namespace
+
+PYBIND11_MODULE(_cpu, m) {
+  m.doc() = "LSTM kernels for the CPU; see csrc/lstm.h for the arrays they take.";
+  m.attr("__version__") = FASTRNN_VERSION;
+  m.attr("reserve_planes") = fastrnn::kReservePlanes;
+  m.def("usable_isas", &usable_isas, "Names of the instruction sets this CPU can run, best first.");
+  m.def("select_isa", &select_isa, py::arg("name") = "",
+        "The named instruction set if it can run here, or the best one for an empty name.");
+  const auto no_gil = py::call_guard<py::gil_scoped_release>();
+  py::class_<Call>(m, "Call", "One layer's call: its plan, and the memory and arrays it needs.")
+      .def(py::init<const std::string&, bool, int64_t, int64_t, int64_t, int64_t, int64_t, Address,
+                    int64_t>(),
+           py::kw_only(), py::arg("isa"), py::arg("float64"), py::arg("seq_len"),
+           py::arg("batch_size"), py::arg("input_size"), py::arg("hidden_size"),
+           py::arg("num_directions"), py::arg("lengths"), py::arg("num_threads"))
+      .def_property_readonly("num_threads", &Call::num_threads)
+      .def("forward_workspace", &Call::forward_workspace, "Elements of workspace for `forward`.")
+      .def("backward_workspace", &Call::backward_workspace, py::arg("wants_grad_x"),
+           py::arg("wants_grad_weights"), "Elements of workspace for `backward`.")
+      .def("forward", &Call::forward, no_gil, py::kw_only(), py::arg("x"), py::arg("w_ih"),
+           py::arg("w_hh"), py::arg("bias"), py::arg("h_0"), py::arg("c_0"), py::arg("y"),
+           py::arg("h_n"), py::arg("c_n"), py::arg("reserve"), py::arg("workspace"))
+      .def("backward", &Call::backward, no_gil, py::kw_only(), py::arg("x"), py::arg("w_ih"),
+           py::arg("w_hh"), py::arg("h_0"), py::arg("c_0"), py::arg("y"), py::arg("reserve"),
+           py::arg("grad_y"), py::arg("grad_h_n"), py::arg("grad_c_n"), py::arg("grad_x"),
+           py::arg("grad_w_ih"), py::arg("grad_w_hh"), py::arg("grad_bias"), py::arg("grad_h_0"),
+           py::arg("grad_c_0"), py::arg("workspace"));
+}

@@ -1,0 +1,80 @@
+// Sizes of the packed weights and of the scratch memory, shared by the kernels and their caller.
+//
+// `static` throughout: this header is compiled for several instruction sets, whose copies must not
+// be merged by the linker.
+#pragma once
+
+#include <cstdint>
+
+#include "../lstm.h"
+
+namespace fastrnn {
+
+static inline int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// Gate gradients of this many (step, row) pairs are collected before they go into the weight
+// gradients: enough that a panel of them is reused from the first-level cache.
+constexpr int64_t kGradientChunkRows = 192;
+
+// All sizes in elements. `width` is the number of elements of a vector.
+struct Layout {
+  int64_t width, I, H;
+  int64_t padded_H;      // H, rounded up to whole vectors
+  int64_t padded_I;
+  int64_t gates;         // 4 * padded_H
+  int64_t state_row;     // one row of [x | h | padding]
+  int64_t gate_row;      // one row of gate gradients
+  int64_t operand_row;   // one row of [x | h_prev | 1], the other operand of the weight gradients
+  bool wants_grad_x;
+
+  static Layout make(const LstmShape& shape, int64_t width, bool wants_grad_x) {
+    Layout l;
+    l.width = width;
+    l.I = shape.input_size;
+    l.H = shape.hidden_size;
+    l.padded_H = round_up(l.H, width);
+    l.padded_I = round_up(l.I, width);
+    l.gates = 4 * l.padded_H;
+    // The additional 16 keep rows from falling into the same cache sets.
+    l.state_row = round_up(l.I + l.padded_H, 16) + 16;
+    l.gate_row = round_up(l.gates, 16) + 16;
+    l.operand_row = round_up(l.I + l.H + 1, 16);
+    l.wants_grad_x = wants_grad_x;
+    return l;
+  }
+
+  // Forward: [padded_H / width][I + H][4][width] weights, then [padded_H / width][4][width] biases.
+  int64_t forward_weights() const { return gates * (I + H); }
+  int64_t forward_packed() const { return round_up(forward_weights() + gates, 16); }
+  // Two state buffers and c.
+  int64_t forward_scratch(int64_t rows) const {
+    return round_up(rows * (2 * state_row + padded_H), 16);
+  }
+
+  // Backward: columns of w_hh, then of w_ih if wanted, in panels [gates][panel's columns].
+  int64_t backward_columns() const { return padded_H + (wants_grad_x ? padded_I : 0); }
+  int64_t backward_packed() const { return round_up(gates * backward_columns(), 16); }
+  // dh and dc, and the chunk's gate gradients and operands.
+  int64_t backward_scratch(int64_t rows) const {
+    const int64_t chunk = chunk_rows(rows);
+    return round_up(2 * rows * padded_H + chunk * (gate_row + operand_row), 16);
+  }
+  int64_t chunk_rows(int64_t rows) const {
+    return rows > kGradientChunkRows ? rows : kGradientChunkRows;
+  }
+  // Accumulated gradients, [I + H + 1][gates]: w_ih and w_hh transposed, then the bias.
+  int64_t weight_gradient() const { return (I + H + 1) * gates; }
+};
+
+// The rows that one thread takes through all steps, longest first, so that the active rows of a
+// step are always the first ones.
+struct RowTask {
+  int64_t direction;
+  int64_t num_rows;
+  const int64_t* rows;     // [num_rows] positions in the batch
+  const int64_t* lengths;  // [num_rows] valid steps, descending
+};
+
+}  // namespace fastrnn

@@ -1,0 +1,121 @@
+#include "lstm_cpu.h"
+
+#include <algorithm>
+
+#include "parallel.h"
+
+namespace fastrnn {
+namespace {
+
+// Calls `run(task)` for the tasks of one thread.
+template <class Run>
+void for_each_task(const Plan& plan, int64_t thread, const Run& run) {
+  for (int64_t i = thread; i < plan.num_tasks(); i += plan.num_threads()) run(plan.task(i));
+}
+
+// Writes the sum over threads of one direction's gradients, for the hidden units [begin, end).
+template <class T>
+void write_weight_gradients(const LstmBackward<T>& args, const Layout& l, int64_t direction,
+                            const T* sums, int64_t stride, int64_t threads, int64_t begin,
+                            int64_t end) {
+  for (int64_t gate = 0; gate < 4; ++gate)
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const int64_t row = (direction * 4 + gate) * l.H + unit;
+      for (int64_t k = 0; k < l.I + l.H + 1; ++k) {
+        const T* at = sums + k * l.gates + gate * l.padded_H + unit;
+        T sum = 0;
+        for (int64_t thread = 0; thread < threads; ++thread) sum += at[thread * stride];
+        if (k < l.I)
+          args.grad_w_ih[row * l.I + k] = sum;
+        else if (k < l.I + l.H)
+          args.grad_w_hh[row * l.H + k - l.I] = sum;
+        else
+          args.grad_bias[row] = sum;
+      }
+    }
+}
+
+}  // namespace
+
+template <class T>
+int64_t forward_workspace(const InstructionSet& isa, const LstmShape& shape, const Plan& plan) {
+  const Layout l = Layout::make(shape, kernels_of<T>(isa).width, false);
+  return shape.num_directions * l.forward_packed() +
+         plan.num_threads() * l.forward_scratch(plan.max_rows());
+}
+
+template <class T>
+int64_t backward_workspace(const InstructionSet& isa, const LstmShape& shape, const Plan& plan,
+                           bool wants_grad_x, bool wants_grad_weights) {
+  const Layout l = Layout::make(shape, kernels_of<T>(isa).width, wants_grad_x);
+  const int64_t sums = wants_grad_weights ? shape.num_directions * l.weight_gradient() : 0;
+  return shape.num_directions * l.backward_packed() +
+         plan.num_threads() * (l.backward_scratch(plan.max_rows()) + sums);
+}
+
+template <class T>
+void lstm_forward(const InstructionSet& isa, const LstmForward<T>& args, const Plan& plan,
+                  T* workspace) {
+  const Kernels<T>& kernels = kernels_of<T>(isa);
+  const Layout l = Layout::make(args.shape, kernels.width, false);
+  const int64_t D = args.shape.num_directions;
+  const int64_t scratch_size = l.forward_scratch(plan.max_rows());
+  T* scratch = workspace + D * l.forward_packed();
+
+  parallel_run(std::min(D, plan.num_threads()), [&](int64_t first) {
+    for (int64_t d = first; d < D; d += plan.num_threads())
+      kernels.pack_forward(args, d, workspace + d * l.forward_packed());
+  });
+  parallel_run(plan.num_threads(), [&](int64_t thread) {
+    for_each_task(plan, thread, [&](const RowTask& task) {
+      kernels.forward_rows(args, task, workspace + task.direction * l.forward_packed(),
+                           scratch + thread * scratch_size);
+    });
+  });
+}
+
+template <class T>
+void lstm_backward(const InstructionSet& isa, const LstmBackward<T>& args, const Plan& plan,
+                   T* workspace) {
+  const Kernels<T>& kernels = kernels_of<T>(isa);
+  const Layout l = Layout::make(args.shape, kernels.width, args.grad_x != nullptr);
+  const int64_t D = args.shape.num_directions;
+  const int64_t threads = plan.num_threads();
+  const int64_t scratch_size = l.backward_scratch(plan.max_rows());
+  const int64_t sum_size = args.grad_w_ih ? l.weight_gradient() : 0;
+  T* scratch = workspace + D * l.backward_packed();
+  T* sums = scratch + threads * scratch_size;  // [threads][D][sum_size]
+
+  parallel_run(std::min(D, threads), [&](int64_t first) {
+    for (int64_t d = first; d < D; d += threads)
+      kernels.pack_backward(args, d, workspace + d * l.backward_packed());
+  });
+  parallel_run(threads, [&](int64_t thread) {
+    T* thread_sums = sums + thread * D * sum_size;
+    std::fill(thread_sums, thread_sums + D * sum_size, T(0));
+    for_each_task(plan, thread, [&](const RowTask& task) {
+      kernels.backward_rows(args, task, workspace + task.direction * l.backward_packed(),
+                            scratch + thread * scratch_size,
+                            sum_size ? thread_sums + task.direction * sum_size : nullptr);
+    });
+  });
+  if (sum_size == 0) return;
+  parallel_run(threads, [&](int64_t thread) {
+    const int64_t begin = l.H * thread / threads;
+    const int64_t end = l.H * (thread + 1) / threads;
+    for (int64_t d = 0; d < D; ++d)
+      write_weight_gradients(args, l, d, sums + d * sum_size, D * sum_size, threads, begin, end);
+  });
+}
+
+#define FASTRNN_INSTANTIATE(T)                                                                   \
+  template int64_t forward_workspace<T>(const InstructionSet&, const LstmShape&, const Plan&);   \
+  template int64_t backward_workspace<T>(const InstructionSet&, const LstmShape&, const Plan&,   \
+                                         bool, bool);                                            \
+  template void lstm_forward<T>(const InstructionSet&, const LstmForward<T>&, const Plan&, T*);  \
+  template void lstm_backward<T>(const InstructionSet&, const LstmBackward<T>&, const Plan&, T*);
+
+FASTRNN_INSTANTIATE(float)
+FASTRNN_INSTANTIATE(double)
+
+}  // namespace fastrnn

@@ -1,0 +1,70 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace fastrnn {
+namespace {
+
+// More rows than this per task bring no further reuse of weights, but fall out of the cache.
+constexpr int64_t kMaxTaskRows = 64;
+
+// Work for which waking a further thread pays, in multiply-adds (about 25 microseconds).
+constexpr int64_t kMinThreadWork = 1'000'000;
+
+}  // namespace
+
+Plan::Plan(const LstmShape& shape, const int64_t* lengths, int64_t max_threads) {
+  choose_split(shape, lengths, std::max<int64_t>(max_threads, 1));
+  deal_rows(shape, lengths);
+}
+
+void Plan::choose_split(const LstmShape& shape, const int64_t* lengths, int64_t max_threads) {
+  const int64_t B = shape.batch_size;
+  const int64_t D = shape.num_directions;
+  const int64_t steps =
+      lengths ? std::accumulate(lengths, lengths + B, int64_t{0}) : B * shape.seq_len;
+  const int64_t work =
+      steps * D * 4 * shape.hidden_size * (shape.input_size + shape.hidden_size);
+  const int64_t threads = std::clamp<int64_t>(work / kMinThreadWork, 1, max_threads);
+  // Threads that D divides take one direction each; otherwise every thread takes part in both.
+  const int64_t base = threads % D == 0 ? threads / D : threads;
+  const int64_t rounds = (B + base * kMaxTaskRows - 1) / (base * kMaxTaskRows);
+  chunks_ = std::min(base * rounds, B);
+  num_threads_ = std::min(threads, chunks_ * D);
+}
+
+void Plan::deal_rows(const LstmShape& shape, const int64_t* lengths) {
+  const int64_t B = shape.batch_size;
+  const auto length_of = [&](int64_t row) { return lengths ? lengths[row] : shape.seq_len; };
+  std::vector<int64_t> longest_first(B);
+  std::iota(longest_first.begin(), longest_first.end(), int64_t{0});
+  if (lengths)
+    std::stable_sort(longest_first.begin(), longest_first.end(),
+                     [&](int64_t a, int64_t b) { return lengths[a] > lengths[b]; });
+
+  // Dealt like cards, forth and back, so that every chunk gets long and short rows alike.
+  std::vector<std::vector<int64_t>> dealt(chunks_);
+  for (int64_t i = 0; i < B; ++i) {
+    const int64_t position = i % (2 * chunks_);
+    dealt[position < chunks_ ? position : 2 * chunks_ - 1 - position].push_back(longest_first[i]);
+  }
+
+  rows_.reserve(B);
+  lengths_.reserve(B);
+  std::vector<int64_t> begin;
+  for (const std::vector<int64_t>& chunk : dealt) {
+    begin.push_back(static_cast<int64_t>(rows_.size()));
+    for (const int64_t row : chunk) {
+      rows_.push_back(row);
+      lengths_.push_back(length_of(row));
+    }
+    max_rows_ = std::max(max_rows_, static_cast<int64_t>(chunk.size()));
+  }
+  for (int64_t chunk = 0; chunk < chunks_; ++chunk)
+    for (int64_t direction = 0; direction < shape.num_directions; ++direction)
+      tasks_.push_back({direction, static_cast<int64_t>(dealt[chunk].size()), &rows_[begin[chunk]],
+                        &lengths_[begin[chunk]]});
+}
+
+}  // namespace fastrnn

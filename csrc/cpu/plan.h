@@ -1,0 +1,35 @@
+// Who does what: the rows of a batch, split into tasks and the tasks over threads.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "layout.h"
+
+namespace fastrnn {
+
+// A plan depends on shapes, lengths and the number of threads only, never on timing: the weight
+// gradients are summed in the same order, and so to the same bits, on every run.
+class Plan {
+ public:
+  // `lengths` is [B] or null. At most `max_threads` threads; fewer where there is little to do.
+  Plan(const LstmShape& shape, const int64_t* lengths, int64_t max_threads);
+
+  int64_t num_threads() const { return num_threads_; }
+  int64_t max_rows() const { return max_rows_; }
+  int64_t num_tasks() const { return static_cast<int64_t>(tasks_.size()); }
+  // Thread i takes the tasks i, i + num_threads, ...
+  const RowTask& task(int64_t index) const { return tasks_[index]; }
+
+ private:
+  void choose_split(const LstmShape& shape, const int64_t* lengths, int64_t max_threads);
+  void deal_rows(const LstmShape& shape, const int64_t* lengths);
+
+  int64_t num_threads_ = 1;
+  int64_t chunks_ = 1;  // parts of the batch, per direction
+  int64_t max_rows_ = 0;
+  std::vector<int64_t> rows_, lengths_;  // of all chunks, one after the other
+  std::vector<RowTask> tasks_;
+};
+
+}  // namespace fastrnn

@@ -1,0 +1,71 @@
+// The one multiply-accumulate loop behind every product in the CPU kernels.
+//
+//   acc[j][v] += sum over k of  a[j * a_row + k * a_step] * b[k * b_step + v * width ...]
+//
+// R scalars of `a` are broadcast against N vectors of `b`; the R x N accumulators stay in registers.
+// Forward (states times weights), the gradient of the states (gate gradients times weights) and the
+// gradient of the weights (states transposed times gate gradients) differ only in the strides.
+#pragma once
+
+#include "simd.h"
+
+namespace fastrnn::FASTRNN_ISA {
+namespace {
+
+// Rows per tile: R * 4 accumulators + 4 vectors of `b` fill the register file (32 or 16 registers).
+constexpr int kMaxTileRows = FASTRNN_VECTOR_BYTES == 64 ? 6 : 3;
+constexpr int kTileVectors = 4;
+
+template <class T, int R, int N>
+struct Tile {
+  Vec<T> acc[R][N];
+
+  FASTRNN_INLINE void zero() {
+    for (int j = 0; j < R; ++j)
+      for (int v = 0; v < N; ++v) acc[j][v] = Vec<T>{};
+  }
+
+  FASTRNN_INLINE void multiply_add(const T* a, int64_t a_row, int64_t a_step, const T* b,
+                                   int64_t b_step, int64_t count) {
+    for (int64_t k = 0; k < count; ++k) {
+      Vec<T> bv[N];
+#pragma GCC unroll 4
+      for (int v = 0; v < N; ++v) bv[v] = load(b + v * kWidth<T>);
+#pragma GCC unroll 6
+      for (int j = 0; j < R; ++j) {
+        const T aj = a[j * a_row];
+#pragma GCC unroll 4
+        for (int v = 0; v < N; ++v) acc[j][v] += aj * bv[v];
+      }
+      a += a_step;
+      b += b_step;
+    }
+  }
+};
+
+// Calls `body.template run<R, N>(first_row)` for tiles of nearly equal height that cover `rows`.
+template <int N, class Body>
+FASTRNN_INLINE void for_each_tile(int64_t rows, const Body& body) {
+  const int64_t tiles = (rows + kMaxTileRows - 1) / kMaxTileRows;
+  const int64_t height = rows / tiles;
+  const int64_t taller = rows % tiles;  // so many tiles have one row more
+  int64_t row = 0;
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const int64_t r = height + (tile < taller ? 1 : 0);
+    switch (r) {
+      case 1: body.template run<1, N>(row); break;
+      case 2: body.template run<2, N>(row); break;
+      case 3: body.template run<3, N>(row); break;
+#if FASTRNN_VECTOR_BYTES == 64
+      case 4: body.template run<4, N>(row); break;
+      case 5: body.template run<5, N>(row); break;
+      case 6: body.template run<6, N>(row); break;
+#endif
+      default: __builtin_unreachable();
+    }
+    row += r;
+  }
+}
+
+}  // namespace
+}  // namespace fastrnn::FASTRNN_ISA

@@ -1,0 +1,202 @@
+"""A drop-in for `torch.nn.LSTM` that runs on the package's fused kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from fastrnn.functional import LayerWeights, lstm
+from fastrnn.recurrence.problem import as_lengths, check_lengths
+
+State = tuple[Tensor, Tensor]
+
+
+class LSTM(nn.RNNBase):
+    """Long short-term memory, with `torch.nn.LSTM`'s parameters, results and checkpoints.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Features I of a step, and hidden units H.
+    num_layers : int, default 1
+        Layers on top of each other.
+    bias : bool, default True
+        Whether the layers have biases.
+    batch_first : bool, default False
+        Whether padded input and output are ``[B, T, ...]`` instead of ``[T, B, ...]``; states are
+        not affected. Time first is the kernels' layout and saves a copy.
+    dropout : float, default 0.0
+        Probability of zeroing an element between two layers, in training mode.
+    bidirectional : bool, default False
+        Whether a second set of weights runs from the end to the start.
+    proj_size : int, default 0
+        If positive, project the recurrent state to this size P.
+    device, dtype
+        Of the parameters.
+
+    Notes
+    -----
+    It derives from `torch.nn.RNNBase`, not from `torch.nn.LSTM`: the compiler of torch breaks its
+    graph at every instance of the latter.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastrnn import LSTM
+    >>> layer = LSTM(28, 64, bidirectional=True)
+    >>> strips = torch.randn(300, 4, 28)
+    >>> y, (h_n, c_n) = layer(strips, lengths=[300, 220, 160, 0])
+    >>> y.shape, h_n.shape
+    (torch.Size([300, 4, 128]), torch.Size([2, 4, 64]))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            "LSTM",
+            input_size,
+            hidden_size,
+            num_layers=num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            proj_size=proj_size,
+            device=device,
+            dtype=dtype,
+        )
+
+    def forward(
+        self,
+        x: Tensor | PackedSequence,
+        hx: State | None = None,
+        *,
+        lengths: Tensor | Sequence[int] | None = None,
+    ) -> tuple[Any, State]:
+        """Run all layers.
+
+        Parameters
+        ----------
+        x : Tensor or PackedSequence
+            ``[T, B, I]`` (``[B, T, I]`` if ``batch_first``), ``[T, I]`` without a batch, or packed
+            sequences.
+        hx : tuple of Tensor, optional
+            ``h_0 [L * D, B, R]`` and ``c_0 [L * D, B, H]`` (without B for input without a batch),
+            where R is P with a projection and H otherwise; zeros by default.
+        lengths : Tensor or sequence of int, optional
+            Valid steps of each padded sequence, ``[B]``, from 0 to T. Padding costs no arithmetic.
+
+        Returns
+        -------
+        y : Tensor or PackedSequence
+            Output of the last layer in the form of ``x``, ``D * R`` features, zero on padding.
+        (h_n, c_n) : tuple of Tensor
+            State after the last valid step, shaped like ``hx``.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            If an argument has the wrong type, dtype, shape or value; as `torch.nn.LSTM` raises.
+        """
+        if isinstance(x, PackedSequence):
+            if lengths is not None:
+                raise ValueError("lengths is given for a PackedSequence, which has its own lengths")
+            return self._forward_packed(x, hx)
+        if x.dim() not in (2, 3):
+            raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {x.dim()}D instead")
+        if x.dim() == 2:
+            return self._forward_unbatched(x, hx, lengths)
+        self.check_input(x, None)
+        if self.batch_first:
+            x = x.transpose(0, 1)
+        if hx is not None:
+            self._check_state(hx, x.shape[1])
+        if lengths is not None:
+            lengths = as_lengths(lengths)
+            check_lengths(lengths, x.shape[1], x.shape[0])
+        y, state = self._run(x, hx, lengths)
+        return (y.transpose(0, 1) if self.batch_first else y), state
+
+    def _forward_unbatched(
+        self, x: Tensor, hx: State | None, lengths: Tensor | Sequence[int] | None
+    ) -> tuple[Tensor, State]:
+        if lengths is not None:
+            raise ValueError("lengths is given for a 2-D input, which is one sequence; cut x instead")
+        if hx is not None:
+            if hx[0].dim() != 2 or hx[1].dim() != 2:
+                raise RuntimeError(
+                    "For unbatched 2-D input, hx[0] and hx[1] should also be 2-D but got "
+                    f"({hx[0].dim()}-D, {hx[1].dim()}-D) tensors"
+                )
+            hx = (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
+            self._check_state(hx, 1)
+        x = x.unsqueeze(1)
+        self.check_input(x, None)
+        y, (h_n, c_n) = self._run(x, hx, None)
+        return y.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
+
+    def _forward_packed(
+        self, packed: PackedSequence, hx: State | None
+    ) -> tuple[PackedSequence, State]:
+        self.check_input(packed.data, packed.batch_sizes)
+        x, lengths = pad_packed_sequence(packed)  # both in the caller's order
+        if hx is not None:
+            self._check_state(hx, x.shape[1])
+        y, state = self._run(x, hx, lengths)
+        if packed.sorted_indices is not None:
+            y = y.index_select(1, packed.sorted_indices)
+            lengths = lengths.index_select(0, packed.sorted_indices.cpu())
+        data = pack_padded_sequence(y, lengths).data
+        return (
+            PackedSequence(
+                data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
+            ),
+            state,
+        )
+
+    def _run(self, x: Tensor, hx: State | None, lengths: Tensor | None) -> tuple[Tensor, State]:
+        layers = [self._layer_weights(layer) for layer in range(self.num_layers)]
+        return lstm(x, layers, hx, lengths=lengths, dropout=self.dropout, training=self.training)
+
+    def _layer_weights(self, layer: int) -> LayerWeights:
+        suffixes = [f"_l{layer}", f"_l{layer}_reverse"][: 2 if self.bidirectional else 1]
+
+        # By attribute, so that parametrized and pruned weights are seen as they are now.
+        def side_by_side(name: str) -> Tensor:
+            tensors = [getattr(self, name + suffix) for suffix in suffixes]
+            return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tensors)
+
+        return LayerWeights(
+            side_by_side("weight_ih"),
+            side_by_side("weight_hh"),
+            side_by_side("bias_ih") + side_by_side("bias_hh") if self.bias else None,
+            side_by_side("weight_hr") if self.proj_size else None,
+        )
+
+    def _check_state(self, hx: State, batch_size: int) -> None:
+        rows = self.num_layers * (2 if self.bidirectional else 1)
+        state_size = self.proj_size or self.hidden_size
+        for name, state, size in (("hx[0]", hx[0], state_size), ("hx[1]", hx[1], self.hidden_size)):
+            if state.dim() != 3:
+                raise RuntimeError(
+                    f"For batched 3-D input, hx[0] and hx[1] should also be 3-D but {name} is "
+                    f"{state.dim()}-D"
+                )
+            self.check_hidden_size(
+                state, (rows, batch_size, size), "Expected " + name + " size {}, got {}"
+            )

@@ -1,0 +1,96 @@
+"""What a backend is: a way to run one layer forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from fastrnn.recurrence.problem import LayerArgs, Problem
+
+
+class ForwardResult(NamedTuple):
+    """``y [T, B, D*R]``, ``h_n [D, B, R]``, ``c_n [D, B, H]`` and what backward wants kept."""
+
+    y: Tensor
+    h_n: Tensor
+    c_n: Tensor
+    reserve: Tensor
+
+
+class OutputGrads(NamedTuple):
+    """Gradients of y, h_n and c_n; None stands for zeros."""
+
+    y: Tensor | None
+    h_n: Tensor | None
+    c_n: Tensor | None
+
+
+class WantedGrads(NamedTuple):
+    """Which gradients are asked for, in the order of `LayerArgs`."""
+
+    x: bool = True
+    w_ih: bool = True
+    w_hh: bool = True
+    bias: bool = True
+    w_hr: bool = True
+    h_0: bool = True
+    c_0: bool = True
+
+
+class InputGrads(NamedTuple):
+    """Gradients in the order of `LayerArgs`; None where not wanted."""
+
+    x: Tensor | None = None
+    w_ih: Tensor | None = None
+    w_hh: Tensor | None = None
+    bias: Tensor | None = None
+    w_hr: Tensor | None = None
+    h_0: Tensor | None = None
+    c_0: Tensor | None = None
+
+
+class Backend(Protocol):
+    """One way to run a layer.
+
+    Attributes
+    ----------
+    name : str
+        By which it is forced.
+    tolerance : Mapping[torch.dtype, float]
+        The dtypes it claims, and how many times `torch.nn.LSTM`'s own error in that dtype its
+        error against the float64 reference may be.
+    """
+
+    name: str
+    tolerance: Mapping[torch.dtype, float]
+
+    def unavailable(self) -> list[str]:
+        """Reasons why it cannot run on this machine at all; empty when it can."""
+        ...
+
+    def supports(self, problem: Problem) -> list[str]:
+        """Reasons why it cannot run this problem; empty when it can."""
+        ...
+
+    def reserve_shape(self, problem: Problem) -> tuple[int, ...]:
+        """Shape of the tensor, of the input's dtype, that forward keeps for backward."""
+        ...
+
+    def forward(self, problem: Problem, args: LayerArgs) -> ForwardResult:
+        """Run the layer; a reserve is filled if ``problem.training``."""
+        ...
+
+    def backward(
+        self,
+        problem: Problem,
+        args: LayerArgs,
+        y: Tensor,
+        reserve: Tensor,
+        grads: OutputGrads,
+        wanted: WantedGrads,
+    ) -> InputGrads:
+        """Return the wanted gradients."""
+        ...

@@ -1,0 +1,187 @@
+"""The fused CPU kernels of ``csrc/cpu`` behind the backend protocol."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from fastrnn._version import __version__
+from fastrnn.recurrence.backends.base import (
+    ForwardResult,
+    InputGrads,
+    OutputGrads,
+    WantedGrads,
+)
+from fastrnn.recurrence.problem import LayerArgs, Problem
+
+ISA_VARIABLE = "FASTRNN_CPU_ISA"
+
+
+class CpuBackend:
+    """Whole sequences in one call to C++: float32 and float64, all threads, no work on padding."""
+
+    name = "cpu"
+    tolerance: Mapping[torch.dtype, float] = {torch.float32: 4.0, torch.float64: 4.0}
+
+    @cached_property
+    def _import(self) -> tuple[ModuleType | None, list[str]]:
+        try:
+            from fastrnn import _cpu
+        except ImportError as error:
+            return None, [f"the native module fastrnn._cpu cannot be imported: {error}"]
+        if _cpu.__version__ != __version__:
+            return None, [
+                f"fastrnn._cpu was built for version {_cpu.__version__}, but this is "
+                f"{__version__}: install the package again"
+            ]
+        return _cpu, []
+
+    @property
+    def isa(self) -> str:
+        """Name of the instruction set in use; ``FASTRNN_CPU_ISA`` forces one.
+
+        Raises
+        ------
+        ValueError
+            If the variable names a set that this CPU or build does not have.
+        """
+        name: str = self._native().select_isa(os.environ.get(ISA_VARIABLE, ""))
+        return name
+
+    def _native(self) -> ModuleType:
+        module, reasons = self._import
+        if module is None:
+            raise RuntimeError(reasons[0])
+        return module
+
+    def unavailable(self) -> list[str]:
+        """Say whether the native module is there."""
+        return self._import[1]
+
+    def supports(self, problem: Problem) -> list[str]:
+        """Refuse other devices and dtypes, projections and empty dimensions."""
+        reasons = list(self.unavailable())
+        if problem.device.type != "cpu":
+            reasons.append(f"the tensors are on {problem.device}, not on the CPU")
+        if problem.dtype not in self.tolerance:
+            reasons.append(f"dtype {problem.dtype} is not float32 or float64")
+        if problem.proj_size:
+            reasons.append("proj_size > 0 is not implemented in the kernels")
+        if problem.batch_size == 0 or problem.input_size == 0:
+            reasons.append("the batch or the input has no elements")
+        return reasons
+
+    def reserve_shape(self, problem: Problem) -> tuple[int, ...]:
+        """Keep the gates i, f, g, o and the cell state: ``[T, B, D, 5, H]``."""
+        if not problem.training:
+            return (0,)
+        p = problem
+        planes = 5  # kReservePlanes in csrc/lstm.h
+        return (p.seq_len, p.batch_size, p.num_directions, planes, p.hidden_size)
+
+    def forward(self, problem: Problem, args: LayerArgs) -> ForwardResult:
+        """Run the layer; see ``csrc/lstm.h`` for what each array means."""
+        x, w_ih, w_hh, bias, _, h_0, c_0, lengths = _dense(args)
+        p = problem
+        y = x.new_empty(p.seq_len, p.batch_size, p.num_directions * p.hidden_size)
+        h_n = x.new_empty(p.num_directions, p.batch_size, p.hidden_size)
+        c_n = torch.empty_like(h_n)
+        reserve = x.new_empty(self.reserve_shape(problem))
+        call = self._call(problem, lengths)
+        workspace = x.new_empty(call.forward_workspace())
+        call.forward(
+            x=x.data_ptr(),
+            w_ih=w_ih.data_ptr(),
+            w_hh=w_hh.data_ptr(),
+            bias=_address(bias),
+            h_0=_address(h_0),
+            c_0=_address(c_0),
+            y=y.data_ptr(),
+            h_n=h_n.data_ptr(),
+            c_n=c_n.data_ptr(),
+            reserve=_address(reserve if problem.training else None),
+            workspace=workspace.data_ptr(),
+        )
+        return ForwardResult(y, h_n, c_n, reserve)
+
+    def backward(
+        self,
+        problem: Problem,
+        args: LayerArgs,
+        y: Tensor,
+        reserve: Tensor,
+        grads: OutputGrads,
+        wanted: WantedGrads,
+    ) -> InputGrads:
+        """Run the layer backward; the weight gradients come all together or not at all."""
+        x, w_ih, w_hh, bias, _, h_0, c_0, lengths = _dense(args)
+        grad_y, grad_h_n, grad_c_n = (None if g is None else g.contiguous() for g in grads)
+        p = problem
+        wants_weights = wanted.w_ih or wanted.w_hh or wanted.bias
+        grad_x = x.new_empty(p.num_directions, *x.shape) if wanted.x else None
+        grad_w_ih = torch.empty_like(w_ih) if wants_weights else None
+        grad_w_hh = torch.empty_like(w_hh) if wants_weights else None
+        grad_bias = w_ih.new_empty(w_ih.shape[:2]) if wants_weights else None
+        grad_h_0 = x.new_empty(p.num_directions, p.batch_size, p.hidden_size)
+        grad_c_0 = torch.empty_like(grad_h_0)
+        call = self._call(problem, lengths)
+        workspace = x.new_empty(call.backward_workspace(wanted.x, wants_weights))
+        call.backward(
+            x=x.data_ptr(),
+            w_ih=w_ih.data_ptr(),
+            w_hh=w_hh.data_ptr(),
+            h_0=_address(h_0),
+            c_0=_address(c_0),
+            y=y.data_ptr(),
+            reserve=reserve.data_ptr(),
+            grad_y=_address(grad_y),
+            grad_h_n=_address(grad_h_n),
+            grad_c_n=_address(grad_c_n),
+            grad_x=_address(grad_x),
+            grad_w_ih=_address(grad_w_ih),
+            grad_w_hh=_address(grad_w_hh),
+            grad_bias=_address(grad_bias),
+            grad_h_0=grad_h_0.data_ptr(),
+            grad_c_0=grad_c_0.data_ptr(),
+            workspace=workspace.data_ptr(),
+        )
+        if grad_x is not None:
+            grad_x = grad_x[0] if p.num_directions == 1 else grad_x.sum(0)
+        return InputGrads(
+            x=grad_x,
+            w_ih=grad_w_ih if wanted.w_ih else None,
+            w_hh=grad_w_hh if wanted.w_hh else None,
+            bias=grad_bias if wanted.bias and bias is not None else None,
+            h_0=grad_h_0 if wanted.h_0 and h_0 is not None else None,
+            c_0=grad_c_0 if wanted.c_0 and c_0 is not None else None,
+        )
+
+    def _call(self, problem: Problem, lengths: Tensor | None):  # type: ignore[no-untyped-def]
+        p = problem
+        return self._native().Call(
+            isa=os.environ.get(ISA_VARIABLE, ""),
+            float64=p.dtype == torch.float64,
+            seq_len=p.seq_len,
+            batch_size=p.batch_size,
+            input_size=p.input_size,
+            hidden_size=p.hidden_size,
+            num_directions=p.num_directions,
+            lengths=_address(lengths),
+            num_threads=torch.get_num_threads(),
+        )
+
+
+def _dense(args: LayerArgs) -> LayerArgs:
+    """Contiguous tensors, lengths as int64: what the native core takes."""
+    dense = LayerArgs(*(None if t is None else t.contiguous() for t in args))
+    lengths = dense.lengths
+    return dense if lengths is None else dense._replace(lengths=lengths.to("cpu", torch.int64))
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()

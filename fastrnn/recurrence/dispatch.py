@@ -1,0 +1,102 @@
+"""The choice of a backend: one ordered list, reasons for every no, and ways to force one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from fastrnn.recurrence.backends import Backend, CpuBackend, EagerBackend
+from fastrnn.recurrence.problem import Problem
+
+BACKEND_VARIABLE = "FASTRNN_BACKEND"
+
+BACKENDS: tuple[Backend, ...] = (CpuBackend(), EagerBackend())
+"""Every backend, fastest first; the last one supports every problem."""
+
+_forced: ContextVar[str | None] = ContextVar("fastrnn_backend", default=None)
+
+
+class BackendError(ValueError):
+    """A backend was forced that does not exist or cannot run the problem."""
+
+
+def backend_by_name(name: str) -> Backend:
+    """Look a backend up.
+
+    Raises
+    ------
+    BackendError
+        If there is none of that name.
+    """
+    for backend in BACKENDS:
+        if backend.name == name:
+            return backend
+    known = ", ".join(repr(backend.name) for backend in BACKENDS)
+    raise BackendError(f"backend is {name!r}; it should be 'auto' or one of {known}")
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Force a backend, by name, for all calls in a ``with`` block of this thread.
+
+    Parameters
+    ----------
+    name : str
+        A backend's name, or "auto" to lift an outer choice.
+
+    Raises
+    ------
+    BackendError
+        If there is no backend of that name.
+
+    Examples
+    --------
+    >>> import torch, fastrnn
+    >>> with fastrnn.use_backend("eager"):
+    ...     y, _ = fastrnn.LSTM(3, 8)(torch.zeros(5, 2, 3))
+    """
+    if name != "auto":
+        backend_by_name(name)
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def forced_backend(name: str | None = None) -> str | None:
+    """Name of the forced backend: the argument, else `use_backend`, else the environment."""
+    chosen = name or _forced.get() or os.environ.get(BACKEND_VARIABLE) or "auto"
+    return None if chosen == "auto" else chosen
+
+
+def select(problem: Problem, name: str | None = None) -> Backend:
+    """Choose the backend that runs a problem.
+
+    Parameters
+    ----------
+    problem : Problem
+        The call.
+    name : str, optional
+        Force this one; otherwise `use_backend`, then ``FASTRNN_BACKEND`` may force one, and
+        without any of these the first of `BACKENDS` that supports the problem is taken.
+
+    Raises
+    ------
+    BackendError
+        If the forced backend cannot run the problem; the message gives its reasons.
+    """
+    forced = forced_backend(name)
+    if forced is not None:
+        backend = backend_by_name(forced)
+        if reasons := backend.supports(problem):
+            raise BackendError(f"backend {forced!r} cannot run this: {'; '.join(reasons)}")
+        return backend
+    return next(backend for backend in BACKENDS if not backend.supports(problem))
+
+
+def explain(problem: Problem) -> dict[str, list[str]]:
+    """Each backend's reasons against a problem; an empty list means that it can run it."""
+    return {backend.name: backend.supports(problem) for backend in BACKENDS}

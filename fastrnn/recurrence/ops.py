@@ -1,0 +1,142 @@
+"""The registered operators, their fake kernels, and automatic differentiation around them.
+
+``fastrnn::lstm_forward`` and ``fastrnn::lstm_backward`` are opaque to tracing; the
+`torch.autograd.Function` stays outside of them because that costs less per call than an autograd
+formula registered with the operator.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastrnn.recurrence import dispatch
+from fastrnn.recurrence.backends.base import OutputGrads, WantedGrads
+from fastrnn.recurrence.backends.eager import reference_gradients
+from fastrnn.recurrence.problem import LayerArgs, Problem
+
+_ARGS = (
+    "Tensor x, Tensor w_ih, Tensor w_hh, Tensor? bias, Tensor? w_hr, "
+    "Tensor? h_0, Tensor? c_0, Tensor? lengths"
+)
+
+_library = torch.library.Library("fastrnn", "DEF")
+_library.define(
+    f"lstm_forward({_ARGS}, str backend, bool training) "
+    "-> (Tensor y, Tensor h_n, Tensor c_n, Tensor reserve)"
+)
+_library.define(
+    f"lstm_backward(Tensor? grad_y, Tensor? grad_h_n, Tensor? grad_c_n, {_ARGS}, "
+    "Tensor y, Tensor reserve, str backend, bool[] wanted) "
+    "-> (Tensor x, Tensor w_ih, Tensor w_hh, Tensor bias, Tensor w_hr, Tensor h_0, Tensor c_0)"
+)
+
+
+def _forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    *tensors, backend, training = inputs
+    args = LayerArgs(*tensors)
+    problem = Problem.from_args(args, training=training)
+    return tuple(dispatch.backend_by_name(backend).forward(problem, args))
+
+
+def _backward(
+    grad_y: Tensor | None, grad_h_n: Tensor | None, grad_c_n: Tensor | None, *inputs: Any
+) -> tuple[Tensor, ...]:
+    *tensors, y, reserve, backend, wanted = inputs
+    args = LayerArgs(*tensors)
+    problem = Problem.from_args(args, training=True)
+    grads = dispatch.backend_by_name(backend).backward(
+        problem, args, y, reserve, OutputGrads(grad_y, grad_h_n, grad_c_n), WantedGrads(*wanted)
+    )
+    # An operator cannot return None: an unwanted gradient is an empty tensor here.
+    return tuple(args.x.new_empty(0) if grad is None else grad for grad in grads)
+
+
+def _forward_fake(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    *tensors, backend, training = inputs
+    args = LayerArgs(*tensors)
+    p = Problem.from_args(args, training=training)
+    x = args.x
+    return (
+        x.new_empty(p.seq_len, p.batch_size, p.num_directions * p.state_size),
+        x.new_empty(p.num_directions, p.batch_size, p.state_size),
+        x.new_empty(p.num_directions, p.batch_size, p.hidden_size),
+        x.new_empty(dispatch.backend_by_name(backend).reserve_shape(p)),
+    )
+
+
+def _backward_fake(
+    grad_y: Tensor | None, grad_h_n: Tensor | None, grad_c_n: Tensor | None, *inputs: Any
+) -> tuple[Tensor, ...]:
+    *tensors, _y, _reserve, _backend, wanted = inputs
+    differentiable = LayerArgs(*tensors)[: len(wanted)]
+    x = tensors[0]
+    return tuple(
+        x.new_empty(tensor.shape) if want and tensor is not None else x.new_empty(0)
+        for tensor, want in zip(differentiable, wanted, strict=True)
+    )
+
+
+_library.impl("lstm_forward", _forward, "CompositeExplicitAutograd")
+_library.impl("lstm_backward", _backward, "CompositeExplicitAutograd")
+torch.library.register_fake("fastrnn::lstm_forward", _forward_fake, lib=_library)
+torch.library.register_fake("fastrnn::lstm_backward", _backward_fake, lib=_library)
+
+
+class _Lstm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, backend: str, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+        y, h_n, c_n, reserve = torch.ops.fastrnn.lstm_forward(*tensors, backend, True)
+        ctx.save_for_backward(*tensors, y, reserve)
+        ctx.backend = backend
+        ctx.set_materialize_grads(False)
+        return y, h_n, c_n
+
+    @staticmethod
+    def backward(ctx: Any, *output_grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        *tensors, y, reserve = ctx.saved_tensors
+        wanted = WantedGrads(*ctx.needs_input_grad[1 : 1 + len(WantedGrads._fields)])
+        if torch.is_grad_enabled():  # gradients of gradients: only the reference has them
+            grads: tuple[Tensor | None, ...] = reference_gradients(
+                LayerArgs(*tensors), OutputGrads(*output_grads), wanted, create_graph=True
+            )
+        else:
+            grads = torch.ops.fastrnn.lstm_backward(
+                *output_grads, *tensors, y, reserve, ctx.backend, list(wanted)
+            )
+            grads = tuple(g if want else None for g, want in zip(grads, wanted, strict=True))
+        return None, *grads, None
+
+
+def lstm_layer(args: LayerArgs, backend: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Run one layer on the backend that `dispatch.select` chooses.
+
+    Parameters
+    ----------
+    args : LayerArgs
+        The tensors; all of one floating-point dtype and on one device.
+    backend : str, optional
+        Force a backend by name.
+
+    Returns
+    -------
+    y, h_n, c_n : Tensor
+        ``[T, B, D * R]``, ``[D, B, R]``, ``[D, B, H]``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong; see `Problem.from_args`.
+    BackendError
+        If the forced backend cannot run the call.
+    """
+    training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in args)
+    problem = Problem.from_args(args, training=training)
+    chosen = dispatch.select(problem, backend).name
+    if training:
+        y, h_n, c_n = _Lstm.apply(chosen, *args)
+    else:
+        y, h_n, c_n, _ = torch.ops.fastrnn.lstm_forward(*args, chosen, False)
+    return y, h_n, c_n
