@@ -17,7 +17,7 @@ __all__ = ["LayerWeights", "lstm"]
 class LayerWeights(NamedTuple):
     """Weights of one layer: ``w_ih [D, 4H, I]``, ``w_hh [D, 4H, R]``, ``bias [D, 4H]``,
     ``w_hr [D, P, H]``; gate order i, f, g, o; R is P with a projection and H without.
-    """  # noqa: D205, D400
+    """  # noqa: D205
 
     w_ih: Tensor
     w_hh: Tensor
@@ -44,7 +44,8 @@ def lstm(
     layers : sequence of LayerWeights
         One per layer, all with the same number of directions D.
     hx : tuple of Tensor, optional
-        Initial state ``h_0 [L * D, B, R]`` and ``c_0 [L * D, B, H]`` for L layers; zeros by default.
+        Initial state ``h_0 [L * D, B, R]`` and ``c_0 [L * D, B, H]`` for L layers; zeros by
+        default.
     lengths : Tensor or sequence of int, optional
         Valid steps of each sequence, ``[B]``, from 0 to T; all T by default. Steps beyond cost no
         arithmetic, come out as zeros, and get zero gradients.
@@ -113,5 +114,5 @@ def _split_state(
                 f"{name} has shape {list(state.shape)}; its first dimension should be layers * "
                 f"directions = {num_layers * num_directions}, of three dimensions"
             )
-    h_0, c_0 = (list(state.split(num_directions)) for state in hx)
+    h_0, c_0 = (list(torch.split(state, num_directions)) for state in hx)
     return h_0, c_0

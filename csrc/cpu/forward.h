@@ -111,16 +111,19 @@ struct ForwardRows {
       for (int j = 0; j < R; ++j)
         for (int v = 0; v < N; ++v) tile.acc[j][v] = load(bias + v * W);
       tile.multiply_add(now + first * l.state_row, l.state_row, 1, weights, 4 * W, K);
-      Vec<T> z[R][N];
-      __builtin_memcpy(z, tile.acc, sizeof z);
-      for (int j = 0; j < R; ++j) self.apply_gates(first + j, s, block * W, z[j], next);
+      // By way of memory: all rows' sums and one row's gates do not fit into the registers at once.
+      T sums[R][N][W];
+      for (int j = 0; j < R; ++j)
+        for (int v = 0; v < N; ++v) store(sums[j][v], tile.acc[j][v]);
+      for (int j = 0; j < R; ++j) self.apply_gates(first + j, s, block * W, sums[j], next);
     }
   };
 
-  FASTRNN_INLINE void apply_gates(int64_t row, int64_t s, int64_t unit, const Vec<T>* z,
+  FASTRNN_INLINE void apply_gates(int64_t row, int64_t s, int64_t unit, const T (*z)[W],
                                   T* next) const {
     T* cell = c + row * l.padded_H + unit;
-    const auto step = cell_forward<VectorMath<T>>(z[0], z[1], z[2], z[3], load(cell));
+    const auto step = cell_forward<VectorMath<T>>(load(z[0]), load(z[1]), load(z[2]), load(z[3]),
+                                                  load(cell));
     store(cell, step.c);
     store(next + row * l.state_row + l.I + unit, step.h);
     const int64_t count = l.H - unit;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pages.h"
 #include "parallel.h"
 
 namespace fastrnn {
@@ -61,6 +62,9 @@ void lstm_forward(const InstructionSet& isa, const LstmForward<T>& args, const P
   const int64_t D = args.shape.num_directions;
   const int64_t scratch_size = l.forward_scratch(plan.max_rows());
   T* scratch = workspace + D * l.forward_packed();
+  const int64_t outputs = args.shape.seq_len * args.shape.batch_size * D * l.H;
+  prefer_large_pages(args.y, outputs * sizeof(T));
+  prefer_large_pages(args.reserve, args.reserve ? kReservePlanes * outputs * sizeof(T) : 0);
 
   parallel_run(std::min(D, plan.num_threads()), [&](int64_t first) {
     for (int64_t d = first; d < D; d += plan.num_threads())
@@ -85,6 +89,8 @@ void lstm_backward(const InstructionSet& isa, const LstmBackward<T>& args, const
   const int64_t sum_size = args.grad_w_ih ? l.weight_gradient() : 0;
   T* scratch = workspace + D * l.backward_packed();
   T* sums = scratch + threads * scratch_size;  // [threads][D][sum_size]
+  const int64_t inputs = D * args.shape.seq_len * args.shape.batch_size * l.I;
+  prefer_large_pages(args.grad_x, args.grad_x ? inputs * sizeof(T) : 0);
 
   parallel_run(std::min(D, threads), [&](int64_t first) {
     for (int64_t d = first; d < D; d += threads)

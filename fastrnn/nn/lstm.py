@@ -136,7 +136,7 @@ class LSTM(nn.RNNBase):
         self, x: Tensor, hx: State | None, lengths: Tensor | Sequence[int] | None
     ) -> tuple[Tensor, State]:
         if lengths is not None:
-            raise ValueError("lengths is given for a 2-D input, which is one sequence; cut x instead")
+            raise ValueError("lengths is given for a 2-D input, one sequence; cut x instead")
         if hx is not None:
             if hx[0].dim() != 2 or hx[1].dim() != 2:
                 raise RuntimeError(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 from fastrnn.recurrence.backends import Backend, CpuBackend, EagerBackend
 from fastrnn.recurrence.problem import Problem
@@ -15,7 +15,13 @@ BACKEND_VARIABLE = "FASTRNN_BACKEND"
 BACKENDS: tuple[Backend, ...] = (CpuBackend(), EagerBackend())
 """Every backend, fastest first; the last one supports every problem."""
 
-_forced: ContextVar[str | None] = ContextVar("fastrnn_backend", default=None)
+
+class _Forced(threading.local):
+    # Not a ContextVar: torch's compiler cannot trace one.
+    name: str | None = None
+
+
+_forced = _Forced()
 
 
 class BackendError(ValueError):
@@ -59,16 +65,16 @@ def use_backend(name: str) -> Iterator[None]:
     """
     if name != "auto":
         backend_by_name(name)
-    token = _forced.set(name)
+    outer, _forced.name = _forced.name, name
     try:
         yield
     finally:
-        _forced.reset(token)
+        _forced.name = outer
 
 
 def forced_backend(name: str | None = None) -> str | None:
     """Name of the forced backend: the argument, else `use_backend`, else the environment."""
-    chosen = name or _forced.get() or os.environ.get(BACKEND_VARIABLE) or "auto"
+    chosen = name or _forced.name or os.environ.get(BACKEND_VARIABLE) or "auto"
     return None if chosen == "auto" else chosen
 
 

@@ -22,12 +22,12 @@ _ARGS = (
     "Tensor? h_0, Tensor? c_0, Tensor? lengths"
 )
 
-_library = torch.library.Library("fastrnn", "DEF")
-_library.define(
+_library = torch.library.Library("fastrnn", "DEF")  # type: ignore[no-untyped-call]
+_library.define(  # type: ignore[no-untyped-call]
     f"lstm_forward({_ARGS}, str backend, bool training) "
     "-> (Tensor y, Tensor h_n, Tensor c_n, Tensor reserve)"
 )
-_library.define(
+_library.define(  # type: ignore[no-untyped-call]
     f"lstm_backward(Tensor? grad_y, Tensor? grad_h_n, Tensor? grad_c_n, {_ARGS}, "
     "Tensor y, Tensor reserve, str backend, bool[] wanted) "
     "-> (Tensor x, Tensor w_ih, Tensor w_hh, Tensor bias, Tensor w_hr, Tensor h_0, Tensor c_0)"
@@ -38,7 +38,8 @@ def _forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     *tensors, backend, training = inputs
     args = LayerArgs(*tensors)
     problem = Problem.from_args(args, training=training)
-    return tuple(dispatch.backend_by_name(backend).forward(problem, args))
+    y, h_n, c_n, reserve = dispatch.backend_by_name(backend).forward(problem, args)
+    return y, h_n, c_n, reserve
 
 
 def _backward(
@@ -79,8 +80,8 @@ def _backward_fake(
     )
 
 
-_library.impl("lstm_forward", _forward, "CompositeExplicitAutograd")
-_library.impl("lstm_backward", _backward, "CompositeExplicitAutograd")
+_library.impl("lstm_forward", _forward, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+_library.impl("lstm_backward", _backward, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
 torch.library.register_fake("fastrnn::lstm_forward", _forward_fake, lib=_library)
 torch.library.register_fake("fastrnn::lstm_backward", _backward_fake, lib=_library)
 
@@ -132,11 +133,13 @@ def lstm_layer(args: LayerArgs, backend: str | None = None) -> tuple[Tensor, Ten
     BackendError
         If the forced backend cannot run the call.
     """
-    training = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in args)
+    training = torch.is_grad_enabled() and any(
+        isinstance(t, Tensor) and t.requires_grad for t in args
+    )
     problem = Problem.from_args(args, training=training)
     chosen = dispatch.select(problem, backend).name
     if training:
-        y, h_n, c_n = _Lstm.apply(chosen, *args)
+        y, h_n, c_n = _Lstm.apply(chosen, *args)  # type: ignore[no-untyped-call]
     else:
         y, h_n, c_n, _ = torch.ops.fastrnn.lstm_forward(*args, chosen, False)
     return y, h_n, c_n

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,6 +41,12 @@ class LayerArgs(NamedTuple):
     h_0: Tensor | None = None
     c_0: Tensor | None = None
     lengths: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> LayerArgs:
+        """Apply a function to every tensor that is there."""
+        x, w_ih, w_hh, *optional = self
+        changed = [None if t is None else change(t) for t in optional]
+        return LayerArgs(change(x), change(w_ih), change(w_hh), *changed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ def lstm_reference(args: LayerArgs) -> tuple[Tensor, Tensor, Tensor]:
     """
     dtype = args.x.dtype
     wide = torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
-    args = LayerArgs(*(t.to(wide) if t is not None and t.is_floating_point() else t for t in args))
+    args = args.map(lambda t: t.to(wide) if t.is_floating_point() else t)
     valid = _valid_steps(args)
     if valid is not None:  # whatever lies in the padding, even NaN, must not reach a gradient
         args = args._replace(x=torch.where(valid, args.x, 0.0))

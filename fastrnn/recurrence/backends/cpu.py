@@ -26,7 +26,9 @@ class CpuBackend:
     """Whole sequences in one call to C++: float32 and float64, all threads, no work on padding."""
 
     name = "cpu"
-    tolerance: Mapping[torch.dtype, float] = {torch.float32: 4.0, torch.float64: 4.0}
+    # Activations within 4 ulp, two in a row, and sums in another order than torch's: typically 2
+    # to 3 times its error, 7.4 at most in 4,000 random problems of few elements.
+    tolerance: Mapping[torch.dtype, float] = {torch.float32: 16.0, torch.float64: 16.0}
 
     @cached_property
     def _import(self) -> tuple[ModuleType | None, list[str]]:
@@ -178,7 +180,7 @@ class CpuBackend:
 
 def _dense(args: LayerArgs) -> LayerArgs:
     """Contiguous tensors, lengths as int64: what the native core takes."""
-    dense = LayerArgs(*(None if t is None else t.contiguous() for t in args))
+    dense = args.map(Tensor.contiguous)
     lengths = dense.lengths
     return dense if lengths is None else dense._replace(lengths=lengths.to("cpu", torch.int64))
 

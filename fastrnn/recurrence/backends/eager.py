@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -56,27 +57,41 @@ class EagerBackend:
         wanted: WantedGrads,
     ) -> InputGrads:
         """Differentiate the reference."""
-        detached = LayerArgs(*(None if t is None else t.detach() for t in args))
-        return reference_gradients(detached, grads, wanted, create_graph=False)
+        return reference_gradients(args.map(Tensor.detach), grads, wanted, create_graph=False)
+
+
+@contextmanager
+def _recording() -> Iterator[None]:
+    """Record a graph, also inside an operator that a compiled program calls.
+
+    There torch excludes the automatic differentiation of everything below the operator.
+    """
+    keys = torch._C.DispatchKey
+    with (
+        torch.enable_grad(),
+        torch._C._SetExcludeDispatchKeyGuard(keys.AutogradFunctionality, False),
+        torch._C._SetExcludeDispatchKeyGuard(keys.ADInplaceOrView, False),
+    ):
+        yield
 
 
 def reference_gradients(
     args: LayerArgs, grads: OutputGrads, wanted: WantedGrads, *, create_graph: bool
 ) -> InputGrads:
     """Gradients of the reference; with ``create_graph`` they can be differentiated again."""
-    tensors = list(args[: len(wanted)])
-    chosen = [i for i, t in enumerate(tensors) if wanted[i] and t is not None]
-    with torch.enable_grad():
-        for i in chosen:
-            tensor = tensors[i]
-            if tensor is not None and not (create_graph and tensor.requires_grad):
-                tensors[i] = tensor.detach().requires_grad_()
-        outputs = lstm_reference(LayerArgs(*tensors, args.lengths))  # type: ignore[arg-type]
+    chosen = [
+        i for i, (t, want) in enumerate(zip(args, wanted, strict=False)) if want and t is not None
+    ]
+    if not chosen:
+        return InputGrads()
+    with _recording():
+        # A leaf of its own for each, unless the graph above is to be kept.
+        args = args.map(lambda t: t if create_graph and t.requires_grad else _leaf(t))
+        outputs = lstm_reference(args)
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
-        pairs = [(o, g) for o, g in pairs if o.requires_grad]
         found = torch.autograd.grad(
             [o for o, _ in pairs],
-            [t for i in chosen if (t := tensors[i]) is not None],
+            [t for i in chosen if (t := args[i]) is not None],
             [g for _, g in pairs],
             create_graph=create_graph,
             allow_unused=True,
@@ -86,3 +101,7 @@ def reference_gradients(
     for i, grad in zip(chosen, found, strict=True):
         result[i] = grad
     return InputGrads(*result)
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().requires_grad_() if tensor.is_floating_point() else tensor

@@ -1,0 +1,71 @@
+"""Checks of arguments that several files share; each error names the argument."""
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+IntArray = NDArray[np.int64]
+
+
+def positive_int(name: str, value: Any) -> int:
+    """``value`` as an int of at least 1, or an error that names it."""
+    return _int_from(name, value, 1)
+
+
+def natural_int(name: str, value: Any) -> int:
+    """``value`` as an int of at least 0, or an error that names it."""
+    return _int_from(name, value, 0)
+
+
+def _int_from(name: str, value: Any, least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}, but must be an integer") from None
+    if number < least:
+        raise ValueError(f"{name} is {number}, but must be at least {least}")
+    return number
+
+
+def int_array(name: str, values: ArrayLike) -> IntArray:
+    """``values`` as a new one-dimensional int64 array, or an error that names it."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}, but must have one dimension")
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"{name} has dtype {array.dtype}, but must be integers")
+    return array.astype(np.int64)
+
+
+def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """``labels`` as a tuple of different, non-empty strings, or an error that says which isn't."""
+    if isinstance(labels, str):
+        raise TypeError(f"labels is the string {labels!r}, but must be a sequence of class names")
+    seen: set[str] = set()
+    for number, label in enumerate(labels):
+        if not isinstance(label, str):
+            raise TypeError(f"labels[{number}] is {label!r}, but must be a string")
+        if not label:
+            raise ValueError(f"labels[{number}] is empty; an empty label means unlabelled")
+        if label in seen:
+            raise ValueError(f"labels[{number}] is {label!r}, which is in labels already")
+        seen.add(label)
+    return tuple(labels)
+
+
+def check_range(name: str, values: IntArray, least: int, most: int | None) -> None:
+    """Raise an error that names the first value outside ``least .. most``."""
+    bad = values < least if most is None else (values < least) | (values > most)
+    if bad.any():
+        where = int(np.argmax(bad))
+        expected = f"at least {least}" if most is None else f"in {least} .. {most}"
+        raise ValueError(f"{name}[{where}] is {values[where]}, but must be {expected}")
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names for an error message, cut off after ``most``."""
+    shown = ", ".join(repr(name) for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "(none)"

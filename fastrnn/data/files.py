@@ -1,0 +1,132 @@
+"""Strips in a list of image files."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from fastrnn.data.checks import int_array, positive_int
+from fastrnn.data.dataset import UNLABELLED, StripDataset
+from fastrnn.data.image import (
+    StripDecodeError,
+    read_image,
+    read_image_size,
+    scaled_width,
+)
+
+OnError = Literal["raise", "skip"]
+
+
+class StripFiles(StripDataset):
+    """Strips from a list of image files, decoded when they are asked for.
+
+    Only headers are read at first. RGB for ``channels=3``, grey for 1; EXIF orientation is
+    honoured; every strip is scaled to ``height`` rows with its aspect kept.
+
+    Parameters
+    ----------
+    paths
+        The image files.
+    targets
+        ``[N]`` class numbers; all unlabelled by default.
+    labels
+        Class names.
+    height
+        Rows of every strip.
+    channels
+        1 (grey) or 3 (RGB).
+    on_error
+        "raise": a file without a readable header raises at once, one whose pixels are damaged
+        when it is asked for. "skip": every file is decoded once at the start, and those that
+        can't be are left out and listed in `skipped`.
+
+    Attributes
+    ----------
+    paths : tuple of pathlib.Path
+        The file of each strip.
+    skipped : tuple of (pathlib.Path, str)
+        Files left out, with the reason.
+
+    Raises
+    ------
+    StripDecodeError
+        If a file can't be read; names it.
+    ValueError
+        If there are no files, or none that can be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = Path(folder.name) / "a.png"
+    >>> Image.new("L", (100, 56)).save(path)
+    >>> strips = StripFiles([path], height=28)
+    >>> strips.lengths.tolist(), tuple(strips[0][0].shape)
+    ([50], (1, 28, 50))
+    >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        targets: ArrayLike | None = None,
+        labels: Sequence[str] = (),
+        height: int = 28,
+        channels: int = 1,
+        on_error: OnError = "raise",
+    ) -> None:
+        if isinstance(paths, (str, os.PathLike)):
+            raise TypeError(f"paths is {paths!r}, but must be a sequence of files")
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f'on_error is {on_error!r}, but must be "raise" or "skip"')
+        if channels not in (1, 3):
+            raise ValueError(f"channels is {channels!r}, but must be 1 (grey) or 3 (RGB)")
+        height = positive_int("height", height)
+        files = [Path(path) for path in paths]
+        if not files:
+            raise ValueError("paths is empty; give at least one image file")
+        wanted = int_array("targets", [UNLABELLED] * len(files) if targets is None else targets)
+        if len(wanted) != len(files):
+            raise ValueError(f"targets has {len(wanted)} entries, but there are {len(files)} files")
+
+        lengths: list[int] = []
+        kept: list[int] = []
+        skipped: list[tuple[Path, str]] = []
+        for number, path in enumerate(files):
+            try:
+                lengths.append(_length(path, height, channels, decode=on_error == "skip"))
+                kept.append(number)
+            except StripDecodeError as error:
+                if on_error == "raise":
+                    raise
+                skipped.append((error.path, error.reason))
+        if not kept:
+            raise ValueError(
+                f"none of the {len(files)} files can be read; the first is "
+                f"{skipped[0][0]}: {skipped[0][1]}"
+            )
+        self.paths = tuple(files[number] for number in kept)
+        self.skipped = tuple(skipped)
+        super().__init__(
+            labels=labels,
+            targets=wanted[kept],
+            lengths=lengths,
+            height=height,
+            channels=channels,
+        )
+
+    def read_strip(self, index: int) -> Tensor:
+        """Decode the file of strip ``index``."""
+        return torch.from_numpy(read_image(self.paths[index], self.height, self.channels))
+
+
+def _length(path: Path, height: int, channels: int, *, decode: bool) -> int:
+    if decode:
+        return int(read_image(path, height, channels).shape[-1])
+    return scaled_width(*read_image_size(path), height)

@@ -1,0 +1,119 @@
+"""Strips listed in a CSV file."""
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastrnn.data.checks import check_labels, listed
+from fastrnn.data.dataset import UNLABELLED
+from fastrnn.data.files import OnError, StripFiles
+
+
+class StripManifest(StripFiles):
+    """Strips listed in a CSV file with the columns ``path`` and ``label``.
+
+    A path is relative to the CSV's folder (or to ``root``); an empty label means unlabelled.
+    Other columns are passed over.
+
+    Parameters
+    ----------
+    csv_path
+        The CSV file, UTF-8, separated by commas, first line the header.
+    height, channels, on_error
+        As for `StripFiles`.
+    labels
+        Class names in the order of the targets. By default the labels found, sorted.
+    root
+        Folder that the paths are relative to, if not the CSV's.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the CSV or a file that it lists does not exist.
+    ValueError
+        If a column is missing, a line is malformed, there are no lines, or a label is not among
+        ``labels``; names the line.
+    StripDecodeError
+        As for `StripFiles`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fastrnn.data import StripDigits, export_strips
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> manifest = export_strips(StripDigits("test", size=50), Path(folder.name) / "strips")
+    >>> StripManifest(manifest, height=14)
+    StripManifest(50 strips, height 14, 1 channel, 10 classes)
+    >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        csv_path: str | os.PathLike[str],
+        *,
+        height: int = 28,
+        channels: int = 1,
+        labels: Sequence[str] | None = None,
+        root: str | os.PathLike[str] | None = None,
+        on_error: OnError = "raise",
+    ) -> None:
+        self.csv_path = Path(csv_path)
+        base = self.csv_path.parent if root is None else Path(root)
+        lines = _read_manifest(self.csv_path)
+        found = sorted({label for _, _, label in lines if label})
+        names = check_labels(found if labels is None else labels)
+        target_of = {name: target for target, name in enumerate(names)} | {"": UNLABELLED}
+        paths: list[Path] = []
+        for line, path, label in lines:
+            where = f"{self.csv_path}, line {line}"
+            if label not in target_of:
+                raise ValueError(f"{where}: label {label!r} is not among {listed(names)}")
+            paths.append(base / path)
+            if on_error == "raise" and not paths[-1].exists():
+                raise FileNotFoundError(f"{where}: {paths[-1]} does not exist")
+        super().__init__(
+            paths,
+            targets=[target_of[label] for _, _, label in lines],
+            labels=names,
+            height=height,
+            channels=channels,
+            on_error=on_error,
+        )
+
+
+def _read_manifest(path: Path) -> list[tuple[int, str, str]]:
+    """Line number, path and label of each row."""
+    if not path.exists():
+        raise FileNotFoundError(f"manifest {path} does not exist")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a BOM
+            reader = csv.reader(file, strict=True)
+            header = [cell.strip() for cell in next(reader, [])]
+            missing = [name for name in ("path", "label") if name not in header]
+            if missing:
+                raise ValueError(
+                    f"{path}: column{'s' * (len(missing) > 1)} {' and '.join(missing)} missing; "
+                    f"the first line should be path,label but is {','.join(header)!r}"
+                )
+            rows = [
+                (reader.line_num, *_row(path, reader.line_num, header, cells))
+                for cells in reader
+                if cells
+            ]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a CSV file in UTF-8: {error}") from error
+    if not rows:
+        raise ValueError(f"{path} lists no strips")
+    return rows
+
+
+def _row(path: Path, line: int, header: list[str], cells: list[str]) -> tuple[str, str]:
+    if len(cells) != len(header):
+        raise ValueError(
+            f"{path}, line {line}: {len(cells)} fields, but the first line has {len(header)}"
+        )
+    row = dict(zip(header, (cell.strip() for cell in cells), strict=True))
+    if not row["path"]:
+        raise ValueError(f"{path}, line {line}: the path is empty")
+    return row["path"], row["label"]

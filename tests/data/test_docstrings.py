@@ -1,0 +1,24 @@
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import fastrnn.data
+
+MODULES = [f"fastrnn.data.{module.name}" for module in pkgutil.iter_modules(fastrnn.data.__path__)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_run(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_importing_loads_no_image_library_nor_scikit_learn():
+    program = "import sys, fastrnn.data; print({'PIL', 'sklearn'} & set(sys.modules))"
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "set()"

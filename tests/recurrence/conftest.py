@@ -1,0 +1,78 @@
+"""Random problems for the engine's tests, on memory that is poisoned with NaN."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastrnn.recurrence.backends.base import OutputGrads
+from fastrnn.recurrence.problem import LayerArgs
+
+
+@pytest.fixture(autouse=True)
+def _poisoned_memory() -> Iterator[None]:
+    """Fill every uninitialised tensor with NaN, so that an element never written is found."""
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One problem of the grid; `lengths` is none, random, zeros (some) or equal."""
+
+    seq_len: int
+    batch_size: int
+    input_size: int
+    hidden_size: int
+    num_directions: int = 1
+    lengths: str = "none"
+    states: bool = False
+    bias: bool = True
+    contiguous: bool = True
+    dtype: torch.dtype = torch.float32
+    seed: int = 0
+
+    def build(self) -> tuple[LayerArgs, OutputGrads]:
+        rng = torch.Generator().manual_seed(self.seed)
+
+        def random(*shape: int, scale: float = 1.0) -> Tensor:
+            values = torch.randn(*shape, generator=rng, dtype=torch.float64) * scale
+            if not self.contiguous:  # same values, other strides
+                values = values.transpose(0, -1).contiguous().transpose(0, -1)
+            return values.to(self.dtype).requires_grad_()
+
+        t, b, i, h, d = (
+            self.seq_len,
+            self.batch_size,
+            self.input_size,
+            self.hidden_size,
+            self.num_directions,
+        )
+        args = LayerArgs(
+            x=random(t, b, i),
+            w_ih=random(d, 4 * h, i, scale=i**-0.5),
+            w_hh=random(d, 4 * h, h, scale=h**-0.5),
+            bias=random(d, 4 * h, scale=0.5) if self.bias else None,
+            h_0=random(d, b, h, scale=0.5) if self.states else None,
+            c_0=random(d, b, h) if self.states else None,
+            lengths=self._lengths(rng),
+        )
+        grads = OutputGrads(
+            *(random(*shape).detach() for shape in ((t, b, d * h), (d, b, h), (d, b, h)))
+        )
+        return args, grads
+
+    def _lengths(self, rng: torch.Generator) -> Tensor | None:
+        if self.lengths == "none":
+            return None
+        if self.lengths == "equal":
+            return torch.full((self.batch_size,), (self.seq_len + 1) // 2)
+        drawn = torch.randint(1, self.seq_len + 1, (self.batch_size,), generator=rng)
+        if self.lengths == "zeros":
+            drawn[::2] = 0
+        return drawn

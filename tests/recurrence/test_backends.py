@@ -1,0 +1,191 @@
+"""Every backend against the float64 reference, over the grid and over random problems."""
+
+import functools
+import itertools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastrnn.recurrence.backends import CpuBackend
+from fastrnn.recurrence.dispatch import BACKENDS
+from fastrnn.recurrence.ops import lstm_layer
+from fastrnn.recurrence.verification import Expectation, expect, verify
+
+from .conftest import Case
+
+SEQ_LENS = (1, 3, 7, 16)
+BATCH_SIZES = (1, 3, 11, 16)
+INPUT_SIZES = (1, 3, 13, 32)
+HIDDEN_SIZES = (1, 5, 17, 32)
+LENGTHS = ("none", "random", "zeros", "equal")
+ISAS = ("avx512", "avx2", "portable")
+
+VARIANTS = [("eager", ""), *(("cpu", isa) for isa in ISAS)]
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join(filter(None, variant)))
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    name, isa = request.param
+    if isa:
+        require_isa(isa)
+        monkeypatch.setenv("FASTRNN_CPU_ISA", isa)
+    return name
+
+
+def require_isa(isa: str) -> None:
+    from fastrnn import _cpu
+
+    if isa not in _cpu.usable_isas():
+        pytest.skip(f"this CPU or this build has no {isa}")
+
+
+@functools.cache
+def expected_of(case: Case) -> Expectation:
+    """The expectation of a case, computed once for all backends and instruction sets."""
+    return expect(*case.build())
+
+
+def assert_right(backend: str, case: Case) -> None:
+    checks = verify(backend, *case.build(), expected_of(case))
+    bad = [str(check) for check in checks if not check.ok]
+    assert not bad, f"{case}: {'; '.join(bad)}"
+
+
+def test_every_backend_is_in_the_grid() -> None:
+    assert {name for name, _ in VARIANTS} == {backend.name for backend in BACKENDS}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("num_directions", [1, 2])
+@pytest.mark.parametrize("hidden_size", HIDDEN_SIZES)
+def test_grid(backend: str, hidden_size: int, num_directions: int, dtype: torch.dtype) -> None:
+    sizes = itertools.product(SEQ_LENS, BATCH_SIZES, INPUT_SIZES)
+    options = itertools.cycle(itertools.product(LENGTHS, (False, True), (True, False)))
+    for seed, ((t, b, i), (lengths, states, bias)) in enumerate(zip(sizes, options, strict=False)):
+        case = Case(
+            t, b, i, hidden_size, num_directions, lengths, states, bias,
+            contiguous=seed % 3 != 0, dtype=dtype, seed=seed,
+        )  # fmt: skip
+        assert_right(backend, case)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("states", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("num_directions", [1, 2])
+def test_every_option_together(
+    backend: str, lengths: str, states: bool, bias: bool, num_directions: int
+) -> None:
+    for contiguous in (True, False):
+        assert_right(backend, Case(9, 7, 6, 19, num_directions, lengths, states, bias, contiguous))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+@pytest.mark.parametrize("num_directions", [1, 2])
+def test_work_split_over_threads(backend: str, threads: int, num_directions: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert_right(
+            backend, Case(60, 150, 7, 33, num_directions, "random", states=True, seed=threads)
+        )
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_large_sizes(backend: str) -> None:
+    assert_right(backend, Case(40, 9, 300, 130, 2, "random"))
+    assert_right(backend, Case(5, 2, 700, 300, 1, "none"))
+
+
+def test_long_sequence(backend: str) -> None:
+    assert_right(backend, Case(600, 3, 2, 8, 2, "random"))
+
+
+@given(
+    seq_len=st.integers(1, 24),
+    batch_size=st.integers(1, 40),
+    input_size=st.integers(1, 40),
+    hidden_size=st.integers(1, 40),
+    num_directions=st.sampled_from([1, 2]),
+    lengths=st.sampled_from(LENGTHS),
+    states=st.booleans(),
+    bias=st.booleans(),
+    contiguous=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    isa=st.sampled_from(ISAS),
+    seed=st.integers(0, 2**31),
+)
+def test_random_problems(isa: str, **options: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        from fastrnn import _cpu
+
+        # An instruction set this CPU lacks is replaced, not skipped: the problem still counts.
+        patch.setenv("FASTRNN_CPU_ISA", isa if isa in _cpu.usable_isas() else "portable")
+        assert_right("cpu", Case(**options))  # type: ignore[arg-type]
+
+
+def test_padding_is_never_read(backend: str) -> None:
+    args, grads = Case(8, 5, 3, 6, 2, "zeros").build()
+    lengths = args.lengths
+    assert lengths is not None
+    outside = torch.arange(8)[:, None] >= lengths[None, :]
+    with torch.no_grad():
+        args.x[outside] = torch.nan
+        for grad in grads[:1]:
+            grad[outside] = torch.nan
+    y, h_n, c_n = lstm_layer(args, backend)
+    inputs = [t for t in args[:-1] if t is not None]
+    found = torch.autograd.grad([y, h_n, c_n], inputs, list(grads))
+    assert all(t.isfinite().all() for t in (y, h_n, c_n, *found))
+    assert (y[outside] == 0).all()
+    assert (found[0][outside] == 0).all()
+
+
+def test_backward_is_bit_identical_from_run_to_run(backend: str) -> None:
+    runs = []
+    for _ in range(3):
+        args, grads = Case(40, 70, 5, 32, 2, "random").build()
+        outputs = lstm_layer(args, backend)
+        inputs = [t for t in args[:-1] if t is not None]
+        runs.append([*outputs, *torch.autograd.grad(outputs, inputs, grads)])
+    for other in runs[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(runs[0], other, strict=True))
+
+
+def test_saturated_and_extreme_inputs_stay_finite(backend: str) -> None:
+    args, grads = Case(6, 3, 4, 9, 1, states=True).build()
+    args = args._replace(x=(args.x.detach() * 1e4).requires_grad_())
+    outputs = lstm_layer(args, backend)
+    found = torch.autograd.grad(outputs, [t for t in args[:-1] if t is not None], grads)
+    assert all(t.isfinite().all() for t in (*outputs, *found))
+
+
+def test_nan_in_a_valid_step_reaches_only_its_own_sequence(backend: str) -> None:
+    args, _ = Case(6, 3, 4, 9).build()
+    with torch.no_grad():
+        args.x[2, 1] = torch.nan
+    with torch.no_grad():
+        y, _, _ = lstm_layer(args, backend)
+    assert y[2:, 1].isnan().all()
+    assert y[:2].isfinite().all()
+    assert y[:, [0, 2]].isfinite().all()
+
+
+def test_cpu_backend_takes_every_usable_isa_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastrnn import _cpu
+
+    cpu = CpuBackend()
+    monkeypatch.delenv("FASTRNN_CPU_ISA", raising=False)
+    assert cpu.isa == _cpu.usable_isas()[0]
+    for isa in _cpu.usable_isas():
+        monkeypatch.setenv("FASTRNN_CPU_ISA", isa)
+        assert cpu.isa == isa
+
+
+def test_unknown_isa_is_named_with_the_usable_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTRNN_CPU_ISA", "sse9")
+    with pytest.raises(ValueError, match=r"FASTRNN_CPU_ISA is 'sse9'.*portable"):
+        CpuBackend().isa  # noqa: B018

@@ -1,0 +1,154 @@
+"""The operators: registered as torch wants them, traceable, differentiable twice, thread-safe."""
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastrnn.recurrence.backends.base import WantedGrads
+from fastrnn.recurrence.ops import lstm_layer
+from fastrnn.recurrence.problem import LayerArgs
+
+from .conftest import Case
+
+
+def detached(args: LayerArgs) -> LayerArgs:
+    return LayerArgs(*(None if t is None else t.detach() for t in args))
+
+
+@pytest.fixture(autouse=True)
+def _poisoned_memory() -> None:
+    """Switch the poisoning off here: opcheck compares whole tensors, unset reserves included."""
+
+
+@pytest.mark.parametrize("backend", ["cpu", "eager"])
+@pytest.mark.parametrize("lengths", ["none", "equal"])
+@pytest.mark.parametrize("num_directions", [1, 2])
+def test_opcheck(backend: str, lengths: str, num_directions: int) -> None:
+    args, grads = Case(5, 3, 4, 6, num_directions, lengths, states=True).build()
+    args = detached(args)._replace(lengths=None if lengths == "none" else torch.tensor([5, 5, 5]))
+    torch.library.opcheck(torch.ops.fastrnn.lstm_forward.default, (*args, backend, True))
+    torch.library.opcheck(torch.ops.fastrnn.lstm_forward.default, (*args, backend, False))
+    y, _, _, reserve = torch.ops.fastrnn.lstm_forward(*args, backend, True)
+    wanted = [t is not None for t in args[:-1]]
+    for mask in (wanted, [False] * len(wanted), [True, *[False] * (len(wanted) - 1)]):
+        torch.library.opcheck(
+            torch.ops.fastrnn.lstm_backward.default,
+            (*grads, *args, y, reserve, backend, mask),
+        )
+
+
+def test_only_wanted_gradients_are_computed() -> None:
+    args, grads = Case(5, 3, 4, 6).build()
+    args = detached(args)
+    y, _, _, reserve = torch.ops.fastrnn.lstm_forward(*args, "cpu", True)
+    for wanted in (WantedGrads(*[False] * 7), WantedGrads(True, *[False] * 6)):
+        found = torch.ops.fastrnn.lstm_backward(*grads, *args, y, reserve, "cpu", list(wanted))
+        assert [g.numel() > 0 for g in found] == list(wanted)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "eager"])
+def test_gradients_of_gradients(backend: str) -> None:
+    args, _ = Case(3, 2, 2, 3, 2, "random", states=True, dtype=torch.float64).build()
+
+    def run(*tensors: Tensor) -> tuple[Tensor, ...]:
+        x, w_ih, w_hh, bias, h_0, c_0 = tensors
+        layer = LayerArgs(x, w_ih, w_hh, bias, None, h_0, c_0, args.lengths)
+        return lstm_layer(layer, backend)
+
+    inputs = (args.x, args.w_ih, args.w_hh, args.bias, args.h_0, args.c_0)
+    assert torch.autograd.gradcheck(run, inputs)
+    assert torch.autograd.gradgradcheck(run, inputs)
+
+
+def test_part_of_the_inputs_may_be_frozen() -> None:
+    args, _ = Case(4, 2, 3, 5).build()
+    args = detached(args)
+    args.w_hh.requires_grad_()
+    y, h_n, _ = lstm_layer(args)
+    (grad,) = torch.autograd.grad(h_n.sum(), [args.w_hh])
+    assert grad.shape == args.w_hh.shape
+    assert y.requires_grad
+
+
+def test_nothing_is_kept_for_backward_without_gradients() -> None:
+    args, _ = Case(4, 2, 3, 5).build()
+    with torch.no_grad():
+        y, _, _ = lstm_layer(args)
+    assert not y.requires_grad
+    _, _, _, reserve = torch.ops.fastrnn.lstm_forward(*detached(args), "cpu", False)
+    assert reserve.numel() == 0
+
+
+# Raised by torch's own tracing of any autograd.Function.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_compiles_without_a_graph_break() -> None:
+    args, _ = Case(6, 3, 4, 5, 2).build()
+    compiled = torch.compile(lstm_layer, backend="aot_eager", fullgraph=True)
+    for got, want in zip(compiled(args), lstm_layer(args), strict=True):
+        assert torch.equal(got, want)
+    inputs = [t for t in args if t is not None]
+    got = torch.autograd.grad(compiled(args)[0].square().sum(), inputs, allow_unused=True)
+    want = torch.autograd.grad(lstm_layer(args)[0].square().sum(), inputs, allow_unused=True)
+    for a, b in zip(got, want, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_several_threads_may_call_at_once() -> None:
+    args, _ = Case(60, 20, 8, 40, 2).build()
+    args = detached(args)
+    want = lstm_layer(args)[0]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: lstm_layer(args)[0], range(16)))
+    assert all(torch.equal(result, want) for result in results)
+
+
+def test_the_interpreter_is_free_while_the_kernel_runs() -> None:
+    args = detached(Case(6000, 8, 8, 64).build()[0])
+    started, finished = threading.Event(), threading.Event()
+
+    def run() -> None:
+        started.set()
+        for _ in range(3):
+            lstm_layer(args)
+        finished.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    started.wait()
+    turns = 0
+    while not finished.is_set():
+        turns += 1
+    thread.join()
+    # With the GIL held during a call, this loop would get a turn between calls only.
+    assert turns > 1000
+
+
+FORK_SCRIPT = """
+import os, sys, torch
+from fastrnn import LSTM
+torch.set_num_threads(2)
+layer, x = LSTM(16, 64, bidirectional=True), torch.randn(100, 32, 16)
+want = layer(x)[0].detach()
+grad = torch.ones_like(want)
+child = os.fork()
+if child == 0:  # torch's own threads are gone here: nothing of torch that would use them
+    y, _ = layer(x)
+    y.backward(grad)
+    same = (y.detach().numpy() == want.numpy()).all()
+    os._exit(0 if same and layer.weight_hh_l0.grad is not None else 3)
+_, status = os.waitpid(child, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
+def test_a_forked_child_computes_without_its_parents_threads() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK_SCRIPT], timeout=60, check=False
+    )
+    assert done.returncode == 0

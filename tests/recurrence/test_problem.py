@@ -1,0 +1,67 @@
+"""Bad arguments are named, with what they were and what they should be."""
+
+import pytest
+import torch
+
+from fastrnn.recurrence.ops import lstm_layer
+from fastrnn.recurrence.problem import LayerArgs, Problem, as_lengths, check_lengths
+
+from .conftest import Case
+
+
+def good() -> LayerArgs:
+    args, _ = Case(5, 3, 4, 6, 2, "random", states=True).build()
+    return LayerArgs(*(None if t is None else t.detach() for t in args))
+
+
+def test_a_good_call_is_described() -> None:
+    problem = Problem.from_args(good(), training=True)
+    assert (problem.seq_len, problem.batch_size, problem.input_size) == (5, 3, 4)
+    assert (problem.hidden_size, problem.num_directions, problem.state_size) == (6, 2, 6)
+    assert problem.variable_length
+    assert problem.training
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"x": torch.zeros(5, 4)}, ValueError, r"x has shape \[5, 4\]; it should be \[T, B, I\]"),
+        ({"x": torch.zeros(0, 3, 4)}, ValueError, "x has no time steps"),
+        ({"x": torch.zeros(5, 3, 4, dtype=torch.int64)}, TypeError, "x has dtype torch.int64"),
+        ({"x": torch.zeros(5, 3, 9)}, ValueError, r"x has 9 features, but w_ih \[2, 24, 4\]"),
+        ({"x": "strip"}, TypeError, "x is a str; it should be a tensor"),
+        ({"w_ih": torch.zeros(3, 24, 4)}, ValueError, r"w_ih has shape \[3, 24, 4\]"),
+        ({"w_ih": torch.zeros(2, 0, 4)}, ValueError, "no hidden units"),
+        ({"w_hh": torch.zeros(2, 24, 5)}, ValueError, r"w_hh has shape .* should be \[2, 24, 6\]"),
+        ({"w_hh": torch.zeros(2, 24, 6).double()}, TypeError, "w_hh has dtype torch.float64, but"),
+        ({"bias": torch.zeros(24)}, ValueError, r"bias has shape \[24\]; it should be \[2, 24\]"),
+        ({"w_hr": torch.zeros(2, 6)}, ValueError, r"w_hr has shape \[2, 6\]"),
+        ({"h_0": torch.zeros(1, 3, 6)}, ValueError, r"h_0 has shape .* should be \[2, 3, 6\]"),
+        ({"c_0": torch.zeros(2, 2, 6)}, ValueError, r"c_0 has shape .* should be \[2, 3, 6\]"),
+        ({"h_0": torch.zeros(2, 3, 6, device="meta")}, ValueError, "h_0 is on meta, but x is on"),
+        ({"lengths": torch.tensor([1.0, float("nan"), 2.0])}, TypeError, "lengths has dtype"),
+        ({"lengths": torch.tensor([1, 2])}, ValueError, r"lengths has shape \[2\].*\[3\]"),
+        ({"lengths": torch.tensor([1, 6, 2])}, ValueError, r"lengths\[1\] is 6; .*between 0 and 5"),
+        ({"lengths": torch.tensor([1, 2, -1])}, ValueError, r"lengths\[2\] is -1"),
+    ],
+)
+def test_a_wrong_argument_is_named(
+    change: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        lstm_layer(good()._replace(**change))  # type: ignore[arg-type]
+
+
+def test_lengths_may_be_a_plain_sequence() -> None:
+    assert as_lengths([3, 1]).tolist() == [3, 1]
+    assert as_lengths([]).dtype == torch.int64
+    with pytest.raises(TypeError, match=r"lengths has dtype torch\.float32"):
+        check_lengths(as_lengths([1.0, 2.0]), 2, 5)  # type: ignore[list-item]
+
+
+def test_int32_lengths_give_the_same_result() -> None:
+    args = good()
+    assert args.lengths is not None
+    narrow = args._replace(lengths=args.lengths.int())
+    for a, b in zip(lstm_layer(args), lstm_layer(narrow), strict=True):
+        assert torch.equal(a, b)
