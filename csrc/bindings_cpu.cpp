@@ -57,26 +57,38 @@ class Call {
   void forward(Address x, Address w_ih, Address w_hh, Address bias, Address h_0, Address c_0,
                Address y, Address h_n, Address c_n, Address reserve, Address workspace) const {
     const auto run = [&]<class T>(T) {
-      const fastrnn::LstmForward<T> args{
-          shape_,          pointer<T>(x), pointer<T>(w_ih), pointer<T>(w_hh),
-          pointer<T>(bias), pointer<T>(h_0), pointer<T>(c_0), lengths_,
-          pointer<T>(y),   pointer<T>(h_n), pointer<T>(c_n), pointer<T>(reserve)};
+      const fastrnn::LstmForward<T> args{shape_,           pointer<T>(x),    pointer<T>(w_ih),
+                                         pointer<T>(w_hh), pointer<T>(bias), pointer<T>(h_0),
+                                         pointer<T>(c_0),  lengths_,         pointer<T>(y),
+                                         pointer<T>(h_n),  pointer<T>(c_n),  pointer<T>(reserve)};
       fastrnn::lstm_forward<T>(isa_, args, plan_, pointer<T>(workspace));
     };
     float64_ ? run(double{}) : run(float{});
   }
 
   void backward(Address x, Address w_ih, Address w_hh, Address h_0, Address c_0, Address y,
-                Address reserve, Address grad_y, Address grad_h_n, Address grad_c_n,
-                Address grad_x, Address grad_w_ih, Address grad_w_hh, Address grad_bias,
-                Address grad_h_0, Address grad_c_0, Address workspace) const {
+                Address reserve, Address grad_y, Address grad_h_n, Address grad_c_n, Address grad_x,
+                Address grad_w_ih, Address grad_w_hh, Address grad_bias, Address grad_h_0,
+                Address grad_c_0, Address workspace) const {
     const auto run = [&]<class T>(T) {
-      const fastrnn::LstmBackward<T> args{
-          shape_,               pointer<T>(x),        pointer<T>(w_ih),     pointer<T>(w_hh),
-          pointer<T>(h_0),      pointer<T>(c_0),      lengths_,             pointer<T>(y),
-          pointer<T>(reserve),  pointer<T>(grad_y),   pointer<T>(grad_h_n), pointer<T>(grad_c_n),
-          pointer<T>(grad_x),   pointer<T>(grad_w_ih), pointer<T>(grad_w_hh), pointer<T>(grad_bias),
-          pointer<T>(grad_h_0), pointer<T>(grad_c_0)};
+      const fastrnn::LstmBackward<T> args{shape_,
+                                          pointer<T>(x),
+                                          pointer<T>(w_ih),
+                                          pointer<T>(w_hh),
+                                          pointer<T>(h_0),
+                                          pointer<T>(c_0),
+                                          lengths_,
+                                          pointer<T>(y),
+                                          pointer<T>(reserve),
+                                          pointer<T>(grad_y),
+                                          pointer<T>(grad_h_n),
+                                          pointer<T>(grad_c_n),
+                                          pointer<T>(grad_x),
+                                          pointer<T>(grad_w_ih),
+                                          pointer<T>(grad_w_hh),
+                                          pointer<T>(grad_bias),
+                                          pointer<T>(grad_h_0),
+                                          pointer<T>(grad_c_0)};
       fastrnn::lstm_backward<T>(isa_, args, plan_, pointer<T>(workspace));
     };
     float64_ ? run(double{}) : run(float{});

@@ -117,9 +117,7 @@ struct BackwardRows {
     return time_of(task.direction, task.lengths[row], s) * B + task.rows[row];
   }
 
-  int64_t state_at(int64_t row) const {
-    return (task.direction * B + task.rows[row]) * l.H;
-  }
+  int64_t state_at(int64_t row) const { return (task.direction * B + task.rows[row]) * l.H; }
 
   void start(int64_t row) {
     const int64_t at = state_at(row);
@@ -242,8 +240,8 @@ struct BackwardRows {
       }
       for_each_panel(l.padded_H / W, Product{*this, step_gates, s, active, packed, false});
       if (args.grad_x)
-        for_each_panel(l.padded_I / W, Product{*this, step_gates, s, active,
-                                               packed + l.gates * l.padded_H, true});
+        for_each_panel(l.padded_I / W,
+                       Product{*this, step_gates, s, active, packed + l.gates * l.padded_H, true});
       chunk_used += active;
     }
     flush_chunk();

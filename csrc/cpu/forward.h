@@ -122,8 +122,8 @@ struct ForwardRows {
   FASTRNN_INLINE void apply_gates(int64_t row, int64_t s, int64_t unit, const T (*z)[W],
                                   T* next) const {
     T* cell = c + row * l.padded_H + unit;
-    const auto step = cell_forward<VectorMath<T>>(load(z[0]), load(z[1]), load(z[2]), load(z[3]),
-                                                  load(cell));
+    const auto step =
+        cell_forward<VectorMath<T>>(load(z[0]), load(z[1]), load(z[2]), load(z[3]), load(cell));
     store(cell, step.c);
     store(next + row * l.state_row + l.I + unit, step.h);
     const int64_t count = l.H - unit;
@@ -149,8 +149,7 @@ struct ForwardRows {
       for (int64_t block = 0; block < l.padded_H / W; ++block)
         for_each_tile<kTileVectors>(active, Body{*this, s, block, now, next});
       for (; active > 0 && task.lengths[active - 1] == s + 1; --active) finish(active - 1, next);
-      for (int64_t row = 0; row < active; ++row)
-        fetch_input(row, s + 1, next + row * l.state_row);
+      for (int64_t row = 0; row < active; ++row) fetch_input(row, s + 1, next + row * l.state_row);
     }
   }
 };

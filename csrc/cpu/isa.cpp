@@ -4,8 +4,8 @@
 
 namespace fastrnn {
 
-#define FASTRNN_DECLARE(ISA)                 \
-  namespace ISA {                            \
+#define FASTRNN_DECLARE(ISA)                    \
+  namespace ISA {                               \
   extern const Kernels<float> kernels_float32;  \
   extern const Kernels<double> kernels_float64; \
   }

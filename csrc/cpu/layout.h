@@ -21,12 +21,12 @@ constexpr int64_t kGradientChunkRows = 192;
 // All sizes in elements. `width` is the number of elements of a vector.
 struct Layout {
   int64_t width, I, H;
-  int64_t padded_H;      // H, rounded up to whole vectors
+  int64_t padded_H;  // H, rounded up to whole vectors
   int64_t padded_I;
-  int64_t gates;         // 4 * padded_H
-  int64_t state_row;     // one row of [x | h | padding]
-  int64_t gate_row;      // one row of gate gradients
-  int64_t operand_row;   // one row of [x | h_prev | 1], the other operand of the weight gradients
+  int64_t gates;        // 4 * padded_H
+  int64_t state_row;    // one row of [x | h | padding]
+  int64_t gate_row;     // one row of gate gradients
+  int64_t operand_row;  // one row of [x | h_prev | 1], the other operand of the weight gradients
   bool wants_grad_x;
 
   static Layout make(const LstmShape& shape, int64_t width, bool wants_grad_x) {

@@ -114,11 +114,11 @@ void lstm_backward(const InstructionSet& isa, const LstmBackward<T>& args, const
   });
 }
 
-#define FASTRNN_INSTANTIATE(T)                                                                   \
-  template int64_t forward_workspace<T>(const InstructionSet&, const LstmShape&, const Plan&);   \
-  template int64_t backward_workspace<T>(const InstructionSet&, const LstmShape&, const Plan&,   \
-                                         bool, bool);                                            \
-  template void lstm_forward<T>(const InstructionSet&, const LstmForward<T>&, const Plan&, T*);  \
+#define FASTRNN_INSTANTIATE(T)                                                                  \
+  template int64_t forward_workspace<T>(const InstructionSet&, const LstmShape&, const Plan&);  \
+  template int64_t backward_workspace<T>(const InstructionSet&, const LstmShape&, const Plan&,  \
+                                         bool, bool);                                           \
+  template void lstm_forward<T>(const InstructionSet&, const LstmForward<T>&, const Plan&, T*); \
   template void lstm_backward<T>(const InstructionSet&, const LstmBackward<T>&, const Plan&, T*);
 
 FASTRNN_INSTANTIATE(float)

@@ -6,7 +6,8 @@
 
 namespace fastrnn {
 
-// Elements of T that `lstm_forward` and `lstm_backward` need as workspace, which they may overwrite.
+// Elements of T that `lstm_forward` and `lstm_backward` need as workspace, which they may
+// overwrite.
 template <class T>
 int64_t forward_workspace(const InstructionSet& isa, const LstmShape& shape, const Plan& plan);
 template <class T>

@@ -17,8 +17,7 @@ using GompParallel = void (*)(void (*)(void*), void*, unsigned num_threads, unsi
 std::atomic<bool> is_forked_child{false};
 
 // Registered when the module is loaded: the first parallel call may come after the fork.
-const int atfork_registered =
-    pthread_atfork(nullptr, nullptr, [] { is_forked_child = true; });
+const int atfork_registered = pthread_atfork(nullptr, nullptr, [] { is_forked_child = true; });
 
 GompParallel find_openmp() {
   static const auto found = reinterpret_cast<GompParallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));

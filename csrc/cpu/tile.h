@@ -2,9 +2,10 @@
 //
 //   acc[j][v] += sum over k of  a[j * a_row + k * a_step] * b[k * b_step + v * width ...]
 //
-// R scalars of `a` are broadcast against N vectors of `b`; the R x N accumulators stay in registers.
-// Forward (states times weights), the gradient of the states (gate gradients times weights) and the
-// gradient of the weights (states transposed times gate gradients) differ only in the strides.
+// R scalars of `a` are broadcast against N vectors of `b`; the R x N accumulators stay in
+// registers. Forward (states times weights), the gradient of the states (gate gradients times
+// weights) and the gradient of the weights (states transposed times gate gradients) differ only in
+// the strides.
 #pragma once
 
 #include "simd.h"

@@ -15,6 +15,7 @@ from fastrnn.data.folder import StripFolder, find_images
 from fastrnn.data.image import StripDecodeError
 from fastrnn.data.manifest import StripManifest
 from fastrnn.data.splits import label_split, stratified_split
+from fastrnn.data.statistics import pixel_statistics
 from fastrnn.data.strip_digits import StripDigits
 from fastrnn.data.strip_mnist import StripMNIST
 from fastrnn.data.views import StripCache, StripConcat, StripSubset, StripTruncate
@@ -40,6 +41,7 @@ __all__ = [
     "export_strips",
     "find_images",
     "label_split",
+    "pixel_statistics",
     "plan_batches",
     "require_classes",
     "stratified_split",

@@ -1,0 +1,1 @@
+"""Benchmarks: correctness first, then speed, side by side, stored under results/."""

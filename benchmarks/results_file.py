@@ -1,0 +1,71 @@
+"""The stored results: one JSON file, a cell per case, each with where it was measured."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import fastrnn
+
+RESULTS = Path(__file__).parent / "results"
+CPU_FILE = RESULTS / "cpu_vs_torch.json"
+
+
+def environment() -> dict[str, Any]:
+    """Machine and versions that a result depends on."""
+    from fastrnn.recurrence.backends import CpuBackend
+
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "isa": CpuBackend().isa,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "fastrnn": fastrnn.__version__,
+        "commit": _commit(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def load(path: Path = CPU_FILE) -> dict[str, Any]:
+    """Cells by name; empty before the first run."""
+    if not path.exists():
+        return {}
+    cells: dict[str, Any] = json.loads(path.read_text())
+    return cells
+
+
+def store(cells: dict[str, Any], path: Path = CPU_FILE) -> None:
+    """Add cells to the file, in the place of older ones of the same name."""
+    merged = {**load(path), **cells}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(merged, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or "unknown"
