@@ -1,0 +1,105 @@
+"""Checks of a training's data before any work, and of a checkpoint's against today's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from fastrnn.data import UNLABELLED, StripDataset, StripSubset, require_classes
+from fastrnn.training.config import TrainingConfig
+from fastrnn.training.evaluation import check_num_classes, predict_logits
+
+
+def check_labelled(name: str, dataset: StripDataset) -> None:
+    """Raise ValueError if the dataset is empty or has an unlabelled strip."""
+    if len(dataset) == 0:
+        raise ValueError(f"{name} has no strips")
+    unlabelled = np.flatnonzero(dataset.targets == UNLABELLED)
+    if len(unlabelled):
+        raise ValueError(
+            f"{name} has {len(unlabelled)} strips without a label (the first is number "
+            f"{unlabelled[0]}); it should have labelled strips only"
+        )
+
+
+def check_same_kind(train: StripDataset, validation: StripDataset) -> None:
+    """Raise ValueError unless both datasets have the same labels, height and channels."""
+    for name in ("labels", "height", "channels"):
+        ours, theirs = getattr(train, name), getattr(validation, name)
+        if ours != theirs:
+            raise ValueError(f"validation has {name} {theirs!r}, but train has {ours!r}")
+
+
+def check_training(
+    model: nn.Module, config: TrainingConfig, train: StripDataset, validation: StripDataset | None
+) -> None:
+    """Raise ValueError if model, settings and data do not fit together."""
+    check_labelled("train", train)
+    require_classes(train)
+    if validation is not None:
+        check_labelled("validation", validation)
+        check_same_kind(train, validation)
+    elif config.needs_validation:
+        reason = "schedule='plateau'" if config.schedule == "plateau" else "patience"
+        raise ValueError(f"{reason} needs a validation set, validation is None")
+    check_num_classes(predict_logits(model, StripSubset(train, [0])), train.labels)
+
+
+def fingerprint(dataset: StripDataset | None) -> dict[str, Any] | None:
+    """Return what tells one dataset from another without reading its strips."""
+    if dataset is None:
+        return None
+    return {
+        "number of strips": len(dataset),
+        "labels": list(dataset.labels),
+        "height": dataset.height,
+        "channels": dataset.channels,
+        "targets": hashlib.sha256(dataset.targets.tobytes()).hexdigest(),
+        "lengths": hashlib.sha256(dataset.lengths.tobytes()).hexdigest(),
+    }
+
+
+def data_differences(
+    name: str, saved: Mapping[str, Any] | None, now: Mapping[str, Any] | None
+) -> list[str]:
+    """Return in words what differs between two fingerprints."""
+    if saved is None or now is None:
+        if saved is now:
+            return []
+        given = "now" if saved is None else "in the checkpoint"
+        return [f"{name} is given only {given}"]
+    found = []
+    for key, value in now.items():
+        if saved.get(key) == value:
+            continue
+        words = f"{name}'s {key} differ"
+        if key not in ("targets", "lengths"):
+            words += f" ({value!r} now, {saved.get(key)!r} in the checkpoint)"
+        found.append(words)
+    return found
+
+
+def config_differences(
+    saved: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = ()
+) -> list[str]:
+    """Return in words which settings differ, those in `free` and in parts of settings left out."""
+    found = []
+    for key, value in now.items():
+        if saved.get(key) == value or key in free:
+            continue
+        if isinstance(value, Mapping) and isinstance(saved.get(key), Mapping):
+            parts = config_differences(saved[key], value, free)
+            found += [f"{key}.{words}" for words in parts]
+            continue
+        words = f"{key} is {value!r} now and {saved.get(key)!r} in the checkpoint"
+        if key == "epochs" and now["schedule"] == "cosine":
+            words += (
+                " (the cosine schedule spans all epochs: another number changes the learning "
+                "rates that were used already)"
+            )
+        found.append(words)
+    return found

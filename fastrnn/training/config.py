@@ -1,0 +1,140 @@
+"""Settings of a training, checked when they are made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+ScheduleName = Literal["cosine", "plateau"]
+Monitor = Literal["accuracy", "loss"]
+
+DEFAULT_MAX_PADDED_STEPS = 16_384
+"""Columns in a batch, padding included: about 40 strips of 400 columns."""
+
+
+def check_integer(name: str, value: object, minimum: int) -> None:
+    """Raise unless `value` is an integer of at least `minimum` (a bool is not one)."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is {value!r}, it should be an integer")
+    if value < minimum:
+        raise ValueError(f"{name} is {value}, it should be at least {minimum}")
+
+
+def check_number(
+    name: str, value: object, low: float, high: float = math.inf, *, open_low: bool = False
+) -> None:
+    """Raise unless `value` is a finite number in [low, high) (in (low, high) with `open_low`)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is {value!r}, it should be a number")
+    too_low = value <= low if open_low else value < low
+    if not math.isfinite(value) or too_low or value >= high:
+        above = f"greater than {low:g}" if open_low else f"at least {low:g}"
+        below = f" and less than {high:g}" if math.isfinite(high) else ""
+        raise ValueError(f"{name} is {value}, it should be {above}{below}")
+
+
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}, it should be one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a classifier is trained.
+
+    Parameters
+    ----------
+    epochs
+        Passes over the training strips, at most.
+    learning_rate
+        AdamW's learning rate: the highest one of the cosine schedule, the first one of the
+        plateau schedule.
+    weight_decay
+        AdamW's decoupled weight decay, on matrices only: biases and norms are not decayed.
+    schedule
+        ``"cosine"``: a linear warm-up, then half a cosine down to zero, set at each step.
+        ``"plateau"``: `torch.optim.lr_scheduler.ReduceLROnPlateau` on the validation loss.
+    warmup
+        Share of the whole training that the cosine schedule warms up for.
+    plateau_factor, plateau_patience
+        The plateau schedule multiplies the learning rate by this factor after more than this
+        many epochs without a better validation loss.
+    clip_norm
+        Greatest norm of the gradient, None for no clipping.
+    label_smoothing
+        As in `torch.nn.CrossEntropyLoss`.
+    patience
+        Stop after this many epochs in a row without a better validation result and give the
+        model its best weights back; None trains all epochs and keeps the last weights.
+    monitor
+        What "better" means: higher validation accuracy (between equal ones the lower loss), or
+        lower validation loss.
+    ema_decay
+        Decay per step of an exponential moving average of the weights, which is then what is
+        evaluated and returned; None for none.
+    max_padded_steps
+        Budget of a batch: number of strips times the columns of its longest strip.
+    seed
+        Seeds dropout and the order of the batches.
+    checkpoint_every_seconds
+        With an output folder, write a checkpoint this often inside an epoch too; None writes
+        one after each epoch only.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting has a wrong type or is out of range; the message names it.
+
+    Examples
+    --------
+    >>> TrainingConfig(epochs=5).learning_rate
+    0.002
+    >>> TrainingConfig(epochs=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: epochs is 0, it should be at least 1
+    """
+
+    epochs: int = 20
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    schedule: ScheduleName = "cosine"
+    warmup: float = 0.05
+    plateau_factor: float = 0.5
+    plateau_patience: int = 2
+    clip_norm: float | None = 1.0
+    label_smoothing: float = 0.0
+    patience: int | None = None
+    monitor: Monitor = "accuracy"
+    ema_decay: float | None = None
+    max_padded_steps: int = DEFAULT_MAX_PADDED_STEPS
+    seed: int = 0
+    checkpoint_every_seconds: float | None = 60.0
+
+    def __post_init__(self) -> None:
+        check_integer("epochs", self.epochs, 1)
+        check_number("learning_rate", self.learning_rate, 0, open_low=True)
+        check_number("weight_decay", self.weight_decay, 0)
+        check_choice("schedule", self.schedule, get_args(ScheduleName))
+        check_number("warmup", self.warmup, 0, 1)
+        check_number("plateau_factor", self.plateau_factor, 0, 1, open_low=True)
+        check_integer("plateau_patience", self.plateau_patience, 0)
+        if self.clip_norm is not None:
+            check_number("clip_norm", self.clip_norm, 0, open_low=True)
+        check_number("label_smoothing", self.label_smoothing, 0, 1)
+        if self.patience is not None:
+            check_integer("patience", self.patience, 1)
+        check_choice("monitor", self.monitor, get_args(Monitor))
+        if self.ema_decay is not None:
+            check_number("ema_decay", self.ema_decay, 0, 1, open_low=True)
+        check_integer("max_padded_steps", self.max_padded_steps, 1)
+        check_integer("seed", self.seed, 0)
+        if self.checkpoint_every_seconds is not None:
+            check_number("checkpoint_every_seconds", self.checkpoint_every_seconds, 0)
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether the schedule or early stopping looks at a validation set."""
+        return self.schedule == "plateau" or self.patience is not None

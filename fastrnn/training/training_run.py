@@ -1,0 +1,261 @@
+"""The loop of a training, resumable bit for bit."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fastrnn.data import (
+    StripBatch,
+    StripBatches,
+    StripDataset,
+    strip_batches,
+)
+from fastrnn.training.callbacks import Callback, StepInfo
+from fastrnn.training.checkpoint import (
+    check_no_run,
+    check_same,
+    load_checkpoint,
+    prepare_folder,
+    save_checkpoint,
+)
+from fastrnn.training.checks import (
+    check_training,
+    config_differences,
+    data_differences,
+    fingerprint,
+)
+from fastrnn.training.config import TrainingConfig
+from fastrnn.training.evaluation import Evaluation, batch_logits, evaluate, mode
+from fastrnn.training.history import EpochRecord, StoppedBy, TrainingResult
+from fastrnn.training.interrupt import StopFlag, StopRequested
+from fastrnn.training.journal import Journal
+from fastrnn.training.run_state import RunState, copy_weights
+
+CHECKPOINT_NAME = "checkpoint.pt"
+JOURNAL_NAME = "metrics.jsonl"
+_KIND = "fastrnn training 1"
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss or the gradient became infinite or not a number."""
+
+
+class TrainingRun:
+    """One training, from its checks to its result.
+
+    Parameters
+    ----------
+    model, config, train, validation, out_dir, callbacks, resume
+        As for `Trainer` and `Trainer.fit`.
+    stop
+        Set by others to stop the training after the current batch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: TrainingConfig,
+        train: StripDataset,
+        validation: StripDataset | None,
+        *,
+        stop: StopFlag,
+        out_dir: str | os.PathLike[str] | None = None,
+        callbacks: Sequence[Callback] = (),
+        resume: bool = False,
+    ) -> None:
+        check_training(model, config, train, validation)
+        self.state = RunState(model, config)
+        self.checkpoint = None
+        if out_dir is not None:
+            self.checkpoint = prepare_folder(out_dir) / CHECKPOINT_NAME
+            if not resume:
+                check_no_run(self.checkpoint)
+        elif resume:
+            raise ValueError("resume is True, but out_dir is None: there is nothing to go on from")
+        self.model, self.config, self.train, self.validation = model, config, train, validation
+        self.stop, self.callbacks = stop, callbacks
+        self.data = {"train": fingerprint(train), "validation": fingerprint(validation)}
+
+    def go(self) -> TrainingResult:
+        """Train until something stops the training."""
+        device = self.state.device
+        gpus = [device] if device.type == "cuda" else []
+        # torch's global generators are given back as they were.
+        with torch.random.fork_rng(devices=gpus), mode(self.model, training=True):
+            self._start()
+            try:
+                for callback in self.callbacks:
+                    callback.on_start(self.config.epochs)
+                stopped_by = self._train()
+            except NonFiniteLossError:
+                self.model.load_state_dict(self.saved_weights)
+                raise
+            finally:
+                for callback in self.callbacks:
+                    callback.on_end()
+            self.state.deliver()
+        best = self.state.best
+        return TrainingResult(
+            history=tuple(self.state.history),
+            best_epoch=None if best is None else best.epoch,
+            stopped_by=stopped_by,
+            checkpoint=self.checkpoint,
+        )
+
+    def _start(self) -> None:
+        torch.manual_seed(self.config.seed)
+        if self.checkpoint is not None and self.checkpoint.exists():
+            self._load(self.checkpoint)
+        path = None if self.checkpoint is None else self.checkpoint.with_name(JOURNAL_NAME)
+        self.journal = Journal(path, [asdict(record) for record in self.state.history])
+        self._remember_weights()
+
+    def _train(self) -> StoppedBy:
+        try:
+            while (finished_by := self.state.finished_by) is None:
+                self._train_epoch()
+                self._finish_epoch()
+                self.stop.check()
+        except StopRequested:
+            self._save()
+            return "interrupt"
+        return finished_by
+
+    def _train_epoch(self) -> None:
+        state = self.state
+        batches = strip_batches(
+            self.train,
+            max_padded_steps=self.config.max_padded_steps,
+            shuffle=True,
+            seed=self.config.seed,
+            epoch=state.epoch,
+        )
+        state.restore_random()
+        clock = time.perf_counter()
+        for batch in StripBatches(self.train, batches.plan[state.step :]):
+            self._train_step(batch, len(batches))
+            now = time.perf_counter()
+            state.sums.seconds += now - clock
+            clock = now
+            self._after_step(len(batches))
+
+    def _train_step(self, batch: StripBatch, steps: int) -> None:
+        state = self.state
+        state.schedule.before_step(state.epoch, state.step, steps)
+        batch = batch.to(state.device)
+        targets = batch.targets
+        logits = batch_logits(self.model, batch)
+        loss = F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+        mean_loss = loss.item()
+        self._require_finite("loss", mean_loss, steps)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        clip_norm = math.inf if self.config.clip_norm is None else self.config.clip_norm
+        norm = nn.utils.clip_grad_norm_(state.parameters, clip_norm)
+        self._require_finite("gradient's norm", norm.item(), steps)
+        state.optimizer.step()
+        if state.average is not None:
+            state.average.update_parameters(self.model)
+        state.step += 1
+        state.sums.loss += mean_loss * len(targets)
+        state.sums.correct += int((logits.argmax(1) == targets).sum())
+        state.sums.strips += len(targets)
+
+    def _require_finite(self, what: str, value: float, steps: int) -> None:
+        if not math.isfinite(value):
+            raise NonFiniteLossError(
+                f"the {what} became {value} in epoch {self.state.epoch + 1}, step "
+                f"{self.state.step + 1} of {steps}: lower learning_rate "
+                f"({self.config.learning_rate:g}) or clip_norm ({self.config.clip_norm}); the "
+                f"model has its last good weights"
+            )
+
+    def _after_step(self, steps: int) -> None:
+        state = self.state
+        info = StepInfo(
+            epoch=state.epoch + 1,
+            epochs=self.config.epochs,
+            step=state.step,
+            steps=steps,
+            loss=state.sums.loss / state.sums.strips,
+            accuracy=state.sums.correct / state.sums.strips,
+            learning_rate=state.learning_rate,
+        )
+        for callback in self.callbacks:
+            if callback.on_step(info):
+                self.stop.set()
+        self.stop.check()
+        every = self.config.checkpoint_every_seconds
+        if every is not None and time.monotonic() - self.saved_at >= every:
+            self._save()
+
+    def _finish_epoch(self) -> None:
+        clock = time.perf_counter()
+        evaluation = self._validate()
+        record = self.state.finish_epoch(evaluation, time.perf_counter() - clock)
+        self.journal.append(asdict(record))
+        self._save()
+        self._tell(record)
+
+    def _tell(self, record: EpochRecord) -> None:
+        for callback in self.callbacks:
+            if callback.on_epoch(record):
+                self.stop.set()
+
+    def _validate(self) -> Evaluation | None:
+        if self.validation is None:
+            return None
+        strips = len(self.validation)
+
+        def on_batch(done: int) -> None:
+            for callback in self.callbacks:
+                callback.on_validation(done, strips)
+            self.stop.check()  # the checkpoint then says that only the validation is missing
+
+        evaluation = evaluate(
+            self.state.evaluated_model,
+            self.validation,
+            max_padded_steps=self.config.max_padded_steps,
+            device=self.state.device,
+            on_batch=on_batch,
+        )
+        if not math.isfinite(evaluation.loss):
+            raise NonFiniteLossError(
+                f"the validation loss became {evaluation.loss} after epoch {self.state.epoch + 1}"
+            )
+        return evaluation
+
+    def _remember_weights(self) -> None:
+        self.saved_at = time.monotonic()
+        self.saved_weights = copy_weights(self.model)
+
+    def _save(self) -> None:
+        self._remember_weights()
+        if self.checkpoint is not None:
+            state: dict[str, Any] = {
+                "config": asdict(self.config),
+                "data": self.data,
+                "run": self.state.state_dict(),
+            }
+            save_checkpoint(self.checkpoint, _KIND, state)
+
+    def _load(self, path: Path) -> None:
+        saved = load_checkpoint(path, _KIND)
+        free = {"checkpoint_every_seconds"}
+        if self.config.schedule == "plateau":
+            free.add("epochs")  # a cosine schedule spans all epochs, the plateau one does not
+        differences = config_differences(saved["config"], asdict(self.config), free)
+        for name, now in self.data.items():
+            differences += data_differences(name, saved["data"][name], now)
+        check_same(path, differences)
+        self.state.load_state_dict(saved["run"])
