@@ -1,0 +1,144 @@
+"""``fastrnn evaluate``: how good a model is on labelled strips."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fastrnn.cli import options as opt
+from fastrnn.cli.bundles import MODEL_HELP, bundle_folder
+from fastrnn.cli.runs import output_folder
+from fastrnn.cli.sources import Reading, only_labelled, open_source
+from fastrnn.models import StripClassifier
+from fastrnn.plots import draw_confusion
+from fastrnn.training import Evaluation
+from fastrnn.training import evaluate as evaluate_model
+from fastrnn.training.checkpoint import write_atomically
+
+_MOST_COLUMNS = 16  # classes whose confusion matrix still fits a terminal
+_MOST_CONFUSIONS = 10
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help=MODEL_HELP, show_default=False)],
+    source: opt.Source,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for evaluation.json and confusion.png.")
+    ] = Path("runs/evaluation"),
+    test_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Use so many strips, each class in proportion.", show_default="all"
+        ),
+    ] = None,
+    skip_bad: opt.SkipBad = False,
+    data_root: opt.DataRoot = None,
+) -> None:
+    """Measure a model: accuracy, precision, recall and F1 per class, confusion matrix.
+
+    The strips should be others than those it was trained on. Of strip-mnist
+    and strip-digits the test part is used.
+
+    [bold]Examples[/bold]
+
+    fastrnn evaluate runs/train test-strips/
+    fastrnn evaluate runs/train strip-mnist --output runs/mnist-test
+    """
+    classifier = StripClassifier.load(bundle_folder(model))
+    folder = output_folder(output)
+    config = classifier.config
+    reading = Reading(config.height, config.in_channels, skip_bad, data_root)
+    strips = open_source(source, reading, split="test", size=test_size, labels=classifier.labels)
+    labelled, unlabelled = only_labelled(strips)
+    if unlabelled is not None:
+        typer.echo(f"{len(unlabelled):,} strips without a label are passed over", err=True)
+    result = evaluate_model(classifier, labelled)
+    report(result)
+    picture = draw_confusion(
+        folder / "confusion.png",
+        result.confusion,
+        result.labels,
+        title=f"{result.accuracy:.1%} of {len(labelled):,} strips right",
+    )
+    figures = folder / "evaluation.json"
+    text = json.dumps(as_json(result), indent=2, ensure_ascii=False) + "\n"
+    write_atomically(figures, lambda file: file.write(text.encode()))
+    typer.echo(f"Written: {figures}, {picture}")
+
+
+def report(result: Evaluation) -> None:
+    """Print an evaluation: figures per class, then which classes are taken for which."""
+    console = Console()
+    scores = result.scores
+    table = Table("class", "precision", "recall", "F1", "strips", title="Per class")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    rows = zip(
+        result.labels,
+        scores.precision.tolist(),
+        scores.recall.tolist(),
+        scores.f1.tolist(),
+        scores.support.tolist(),
+        strict=True,
+    )
+    for label, precision, recall, f1, support in rows:
+        table.add_row(label, f"{precision:.3f}", f"{recall:.3f}", f"{f1:.3f}", f"{support:,}")
+    console.print(table)
+    if len(result.labels) <= _MOST_COLUMNS:
+        console.print(_confusion_table(result))
+    else:
+        console.print(_largest_confusions(result))
+    console.print(
+        f"Accuracy {result.accuracy:.2%}, macro F1 {result.macro_f1:.3f}, "
+        f"loss {result.loss:.4f}, {int(result.confusion.sum()):,} strips",
+        highlight=False,
+    )
+
+
+def as_json(result: Evaluation) -> dict[str, object]:
+    """Put an evaluation into JSON types."""
+    scores = result.scores
+    return {
+        "accuracy": result.accuracy,
+        "macro_f1": result.macro_f1,
+        "loss": result.loss,
+        "strips": int(result.confusion.sum()),
+        "labels": list(result.labels),
+        "precision": scores.precision.tolist(),
+        "recall": scores.recall.tolist(),
+        "f1": scores.f1.tolist(),
+        "support": scores.support.tolist(),
+        "confusion": result.confusion.tolist(),
+    }
+
+
+def _confusion_table(result: Evaluation) -> Table:
+    table = Table("true", title="Confusion matrix: columns are predicted classes")
+    for label in result.labels:
+        table.add_column(label, justify="right")
+    for row, (label, counts) in enumerate(
+        zip(result.labels, result.confusion.tolist(), strict=True)
+    ):
+        cells = [
+            f"[bold]{count}[/bold]" if column == row else (f"{count}" if count else "[dim].[/dim]")
+            for column, count in enumerate(counts)
+        ]
+        table.add_row(label, *cells)
+    return table
+
+
+def _largest_confusions(result: Evaluation) -> Table:
+    table = Table("true", "predicted", "strips", title="Most frequent confusions")
+    wrong = result.confusion.clone()
+    wrong.fill_diagonal_(0)
+    for cell in wrong.flatten().argsort(descending=True, stable=True)[:_MOST_CONFUSIONS].tolist():
+        true, predicted = divmod(cell, len(result.labels))
+        if wrong[true, predicted]:
+            labels = result.labels
+            table.add_row(labels[true], labels[predicted], f"{int(wrong[true, predicted]):,}")
+    return table

@@ -1,0 +1,186 @@
+"""The options that commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from fastrnn.cli.sources import SOURCE_HELP
+
+_READING = "Reading strips"
+_MODEL = "Model"
+_TRAINING = "Training"
+
+
+class ScanName(StrEnum):
+    """What a step of the sequence is."""
+
+    AUTO = "auto"
+    COLUMNS = "columns"
+    PIXELS = "pixels"
+    PROFILE = "profile"
+
+
+class PoolingName(StrEnum):
+    """How the outputs of all steps become one vector."""
+
+    ATTENTION = "attention"
+    LAST = "last"
+    MEAN = "mean"
+    MAX = "max"
+
+
+class ScheduleOption(StrEnum):
+    """How the learning rate goes."""
+
+    COSINE = "cosine"
+    PLATEAU = "plateau"
+
+
+Source: TypeAlias = Annotated[str, typer.Argument(help=SOURCE_HELP, show_default=False)]
+Output: TypeAlias = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for the model and the log.")
+]
+Seed: TypeAlias = Annotated[
+    int, typer.Option(min=0, help="Seed of everything random: the same one gives the same model.")
+]
+Resume: TypeAlias = Annotated[
+    bool, typer.Option("--resume", help="Go on with the training that --output holds.")
+]
+Overwrite: TypeAlias = Annotated[
+    bool, typer.Option("--overwrite", help="Delete the training that --output holds.")
+]
+
+Height: TypeAlias = Annotated[
+    int,
+    typer.Option(min=1, help="Rows that strips are scaled to.", rich_help_panel=_READING),
+]
+Rgb: TypeAlias = Annotated[
+    bool, typer.Option("--rgb", help="Use colours, not grey.", rich_help_panel=_READING)
+]
+SkipBad: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="Leave out files that can't be read, with a warning, instead of stopping.",
+        rich_help_panel=_READING,
+    ),
+]
+DataRoot: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder with the four MNIST files, for strip-mnist.",
+        show_default="$FASTRNN_DATA/mnist or ~/.cache/fastrnn/mnist",
+        rich_help_panel=_READING,
+    ),
+]
+TrainSize: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        help="Use so many strips, each class in proportion.",
+        show_default="all",
+        rich_help_panel=_READING,
+    ),
+]
+Validation: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the strips are that the model is judged on while it learns: a folder or a CSV "
+        "file.",
+        show_default="a share of the source",
+        rich_help_panel=_READING,
+    ),
+]
+ValidationShare: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=0.9,
+        help="Share of the labelled strips that is split off for that; 0 for none.",
+        rich_help_panel=_READING,
+    ),
+]
+
+HeldOutShare: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        min=0.01,
+        max=0.9,
+        help="Share of the labelled strips that is held out for that.",
+        rich_help_panel=_READING,
+    ),
+]
+
+HiddenSize: TypeAlias = Annotated[
+    int, typer.Option(min=1, help="Hidden units of the LSTM.", rich_help_panel=_MODEL)
+]
+NumLayers: TypeAlias = Annotated[
+    int, typer.Option(min=1, help="Layers of the LSTM.", rich_help_panel=_MODEL)
+]
+Bidirectional: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--bidirectional/--one-way",
+        help="Read strips from both ends, or from left to right only.",
+        rich_help_panel=_MODEL,
+    ),
+]
+PoolingOption: TypeAlias = Annotated[
+    PoolingName,
+    typer.Option("--pooling", help="How all steps become one decision.", rich_help_panel=_MODEL),
+]
+ScanOption: TypeAlias = Annotated[
+    ScanName,
+    typer.Option(
+        "--scan",
+        help="What a step is: a column, a pixel, or a column's mean colour (profile).",
+        rich_help_panel=_MODEL,
+    ),
+]
+Dropout: TypeAlias = Annotated[
+    float, typer.Option(min=0, max=0.99, help="Dropout.", rich_help_panel=_MODEL)
+]
+
+Epochs: TypeAlias = Annotated[
+    int, typer.Option(min=1, help="Passes over the strips.", rich_help_panel=_TRAINING)
+]
+LearningRate: TypeAlias = Annotated[
+    float, typer.Option(help="Highest learning rate (AdamW).", rich_help_panel=_TRAINING)
+]
+Schedule: TypeAlias = Annotated[
+    ScheduleOption,
+    typer.Option(
+        "--schedule",
+        help="How the learning rate goes: half a cosine, or lower when the loss stops falling.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+Patience: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Stop after so many epochs without a better validation result.",
+        show_default="train all epochs",
+        rich_help_panel=_TRAINING,
+    ),
+]
+EmaDecay: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        help="Average the weights over the training with this decay per step, for instance 0.99.",
+        show_default="no averaging",
+        rich_help_panel=_TRAINING,
+    ),
+]
+BatchColumns: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Columns in a batch, padding included; less needs less memory.",
+        rich_help_panel=_TRAINING,
+    ),
+]

@@ -1,0 +1,115 @@
+"""What ``train`` and ``self-train`` share: the output folder, and the words around a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+import typer
+
+from fastrnn.cli.bundles import MODEL_FOLDER
+from fastrnn.cli.errors import INTERRUPTED, CommandError
+from fastrnn.data import StripDataset, pixel_statistics
+from fastrnn.models import StripClassifier
+from fastrnn.training.checkpoint import prepare_folder
+
+
+def prepare_output(output: Path, traces: Sequence[str], *, resume: bool, overwrite: bool) -> None:
+    """Check that a training may use the output folder, before any work.
+
+    Parameters
+    ----------
+    output
+        The folder.
+    traces
+        The files that a training leaves in it beside the model, as glob patterns.
+    resume, overwrite
+        The options of these names.
+
+    Raises
+    ------
+    CommandError
+        If the folder holds a training that is neither to be resumed nor overwritten, or none
+        that could be resumed.
+    """
+    if resume and overwrite:
+        raise CommandError("--resume and --overwrite exclude each other")
+    if output.exists() and not output.is_dir():
+        raise CommandError(f"--output {output} is a file, but must be a folder")
+    found = [path for pattern in traces for path in output.glob(pattern)]
+    if resume and not found:
+        raise CommandError(f"--resume: {output} holds no training to go on with")
+    if found and not (resume or overwrite):
+        raise CommandError(
+            f"--output {output} already holds a training: go on with it by --resume, delete it by "
+            "--overwrite, or choose another folder"
+        )
+    if overwrite:
+        for path in found:
+            path.unlink()
+    output_folder(output)
+
+
+def output_folder(output: Path) -> Path:
+    """Make the output folder and try to write in it, before any work.
+
+    Raises
+    ------
+    CommandError
+        If that fails.
+    """
+    try:
+        return prepare_folder(output)
+    except ValueError as error:
+        raise CommandError(str(error).replace("out_dir", "--output")) from error
+
+
+def describe_strips(dataset: StripDataset) -> str:
+    """Say in one line what a dataset holds."""
+    widths = dataset.lengths
+    classes = len(np.unique(dataset.targets[dataset.targets >= 0]))
+    return (
+        f"{len(dataset):,} strips of {classes} classes, {dataset.height} rows, "
+        f"{widths.min()} to {widths.max()} columns, {'RGB' if dataset.channels == 3 else 'grey'}"
+    )
+
+
+def new_model(strips: StripDataset, seed: int, **architecture: Any) -> StripClassifier:
+    """Build the classifier for some strips; the seed decides on its weights."""
+    mean, std = pixel_statistics(strips)
+    torch.manual_seed(seed)
+    return StripClassifier(
+        strips.channels,
+        strips.height,
+        len(strips.labels),
+        labels=strips.labels,
+        pixel_mean=mean,
+        pixel_std=std,
+        **architecture,
+    )
+
+
+def save_model(model: StripClassifier, output: Path) -> Path:
+    """Save the model beside the log of its training."""
+    folder = output / MODEL_FOLDER
+    model.save(folder)
+    return folder
+
+
+def stop_interrupted(command: str, output: Path) -> NoReturn:
+    """Say how to go on after Ctrl-C, and exit."""
+    typer.secho(
+        f"\nInterrupted. The model as it is now is in {output / MODEL_FOLDER}. To go on, run the "
+        f"same {command} command with --resume.",
+        fg="yellow",
+        err=True,
+    )
+    raise typer.Exit(INTERRUPTED)
+
+
+def next_steps(output: Path, source: str) -> None:
+    """Show what can be done with the model."""
+    typer.echo(f"Next:\n  fastrnn evaluate {output} {source}\n  fastrnn predict {output} some.png")

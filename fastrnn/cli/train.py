@@ -1,0 +1,124 @@
+"""``fastrnn train``: a classifier from labelled strips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from fastrnn.cli import options as opt
+from fastrnn.cli.runs import (
+    describe_strips,
+    new_model,
+    next_steps,
+    prepare_output,
+    save_model,
+    stop_interrupted,
+)
+from fastrnn.cli.sources import Reading, in_memory, only_labelled, open_source, split_off
+from fastrnn.data import StripDataset, require_classes
+from fastrnn.training import Trainer, TrainingConfig, TrainingResult
+from fastrnn.training.config import DEFAULT_MAX_PADDED_STEPS
+
+_TRACES = ("checkpoint.pt", "metrics.jsonl")
+
+
+def train(
+    source: opt.Source,
+    output: opt.Output = Path("runs/train"),
+    resume: opt.Resume = False,
+    overwrite: opt.Overwrite = False,
+    seed: opt.Seed = 0,
+    train_size: opt.TrainSize = None,
+    validation: opt.Validation = None,
+    validation_share: opt.ValidationShare = 0.1,
+    height: opt.Height = 28,
+    rgb: opt.Rgb = False,
+    skip_bad: opt.SkipBad = False,
+    data_root: opt.DataRoot = None,
+    hidden_size: opt.HiddenSize = 64,
+    num_layers: opt.NumLayers = 1,
+    bidirectional: opt.Bidirectional = True,
+    pooling: opt.PoolingOption = opt.PoolingName.ATTENTION,
+    scan: opt.ScanOption = opt.ScanName.AUTO,
+    dropout: opt.Dropout = 0.1,
+    epochs: opt.Epochs = 20,
+    learning_rate: opt.LearningRate = 2e-3,
+    schedule: opt.Schedule = opt.ScheduleOption.COSINE,
+    patience: opt.Patience = None,
+    ema_decay: opt.EmaDecay = None,
+    batch_columns: opt.BatchColumns = DEFAULT_MAX_PADDED_STEPS,
+) -> None:
+    """Train a classifier on labelled strips.
+
+    Writes the model, a checkpoint and a log (metrics.jsonl, one JSON object
+    per epoch) into the output folder. Ctrl-C stops at a safe point; --resume
+    goes on from there.
+
+    [bold]Examples[/bold]
+
+    fastrnn train strips/ --output runs/first
+    fastrnn train labels.csv --height 48 --rgb --epochs 40 --patience 5
+    fastrnn train strip-mnist --train-size 20000
+    """
+    config = TrainingConfig(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        schedule=schedule.value,
+        patience=patience,
+        ema_decay=ema_decay,
+        max_padded_steps=batch_columns,
+        seed=seed,
+    )
+    prepare_output(output, _TRACES, resume=resume, overwrite=overwrite)
+    reading = Reading(height, 3 if rgb else 1, skip_bad, data_root, seed)
+    labelled, unlabelled = only_labelled(open_source(source, reading, size=train_size))
+    require_classes(labelled)
+    if unlabelled is not None:
+        typer.echo(
+            f"{len(unlabelled):,} strips without a label are passed over; "
+            "fastrnn self-train would use them",
+            err=True,
+        )
+    strips, judges = _divided(labelled, validation, validation_share, reading)
+    model = new_model(
+        strips,
+        seed,
+        scan=scan.value,
+        hidden_size=hidden_size,
+        num_layers=num_layers,
+        bidirectional=bidirectional,
+        pooling=pooling.value,
+        dropout=dropout,
+    )
+    typer.echo(f"Training on {describe_strips(strips)}", err=True)
+    result = Trainer(model, config, out_dir=output).fit(strips, judges, resume=resume)
+    folder = save_model(model, output)
+    if result.stopped_by == "interrupt":
+        stop_interrupted("train", output)
+    typer.echo(_summary(result, best_kept=patience is not None))
+    typer.echo(f"Model saved in {folder}")
+    next_steps(output, source)
+
+
+def _divided(
+    labelled: StripDataset, validation: str | None, share: float, reading: Reading
+) -> tuple[StripDataset, StripDataset | None]:
+    if validation is not None:
+        judges = open_source(validation, reading, split="test", labels=labelled.labels)
+        judges, _ = only_labelled(judges)
+        return in_memory(labelled), in_memory(judges)
+    if share == 0:
+        return in_memory(labelled), None
+    return split_off(in_memory(labelled), share, reading.seed)
+
+
+def _summary(result: TrainingResult, *, best_kept: bool) -> str:
+    last = result.history[-1]
+    if last.validation_accuracy is None:
+        return f"Epochs trained: {len(result.history)}; accuracy in training: {last.accuracy:.1%}"
+    kept = result.history[result.best_epoch - 1] if best_kept and result.best_epoch else last
+    return (
+        f"Epochs trained: {len(result.history)}; accuracy on the validation strips: "
+        f"{kept.validation_accuracy:.1%} (epoch {kept.epoch})"
+    )

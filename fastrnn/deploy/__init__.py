@@ -1,0 +1,5 @@
+"""Saved models put to use."""
+
+from fastrnn.deploy.predictor import Prediction, Predictor
+
+__all__ = ["Prediction", "Predictor"]

@@ -1,0 +1,197 @@
+"""Pictures: a confusion matrix, and strips with what a classifier saw in them.
+
+Matplotlib is used without pyplot, so no window system is needed and no global state is touched.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastrnn.training.checkpoint import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST_NUMBERS = 25  # classes up to which a cell is large enough for its count
+_GOOD, _BAD, _ATTENTION = "#2a7f4f", "#b3322e", "#d9730d"
+
+
+@dataclass(frozen=True)
+class StripPicture:
+    """What `draw_strips` shows of one strip.
+
+    Attributes
+    ----------
+    strip
+        uint8 ``[C, H, W]``, C = 1 or 3.
+    title
+        Line above the strip.
+    attention
+        One value per step along the strip, drawn as a curve below it; None for none.
+    right
+        Whether the prediction is right (green title) or wrong (red); None if not known (black).
+    """
+
+    strip: NDArray[np.uint8]
+    title: str
+    attention: NDArray[np.floating] | None = None
+    right: bool | None = None
+
+
+def draw_confusion(
+    path: str | os.PathLike[str], confusion: ArrayLike, labels: Sequence[str], *, title: str = ""
+) -> Path:
+    """Draw a confusion matrix into a PNG file.
+
+    Colours are shares of a true class (row), numbers are counts.
+
+    Parameters
+    ----------
+    path
+        The file; written whole or not at all.
+    confusion
+        Counts ``[K, K]``; row = true class, column = predicted class.
+    labels
+        Names of the K classes.
+    title
+        Title of the picture.
+
+    Returns
+    -------
+    pathlib.Path
+        ``path``.
+
+    Raises
+    ------
+    ValueError
+        If ``confusion`` is not ``[K, K]`` for K labels.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> draw_confusion(Path(folder.name) / "confusion.png", [[9, 1], [2, 8]], ["a", "b"]).name
+    'confusion.png'
+    >>> folder.cleanup()
+    """
+    counts = np.asarray(confusion)
+    classes = len(labels)
+    if counts.shape != (classes, classes):
+        raise ValueError(
+            f"confusion has shape {counts.shape}, but {classes} labels need ({classes}, {classes})"
+        )
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    side = float(np.clip(2.5 + 0.45 * classes, 4, 24))
+    figure = _figure(side, side)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if title:
+        axes.set_title(title)
+    size = 9 if classes <= _MOST_NUMBERS else max(3, 250 // classes)
+    axes.set_xticks(range(classes), labels, rotation=90 if _wide(labels) else 0, fontsize=size)
+    axes.set_yticks(range(classes), labels, fontsize=size)
+    if classes <= _MOST_NUMBERS:
+        for row, column in np.argwhere(counts):
+            axes.text(
+                column,
+                row,
+                f"{counts[row, column]}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if shares[row, column] > 0.5 else "black",
+            )
+    return _save(figure, Path(path))
+
+
+def draw_strips(
+    path: str | os.PathLike[str], pictures: Sequence[StripPicture], *, title: str = ""
+) -> Path:
+    """Draw strips into a PNG file, each with its title and the attention along it.
+
+    Parameters
+    ----------
+    path
+        The file; written whole or not at all.
+    pictures
+        At least one.
+    title
+        Title of the whole.
+
+    Returns
+    -------
+    pathlib.Path
+        ``path``.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw.
+    """
+    if not pictures:
+        raise ValueError("pictures is empty; give at least one strip")
+    widest = max(picture.strip.shape[2] for picture in pictures)
+    figure = _figure(11, 0.4 + 1.25 * len(pictures))
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    grid = figure.add_gridspec(2 * len(pictures), 1, height_ratios=[3, 2] * len(pictures))
+    for number, picture in enumerate(pictures):
+        above = figure.add_subplot(grid[2 * number])
+        _draw_strip(above, picture, widest)
+        below = figure.add_subplot(grid[2 * number + 1])
+        _draw_attention(below, picture, widest)
+    return _save(figure, Path(path))
+
+
+def _draw_strip(axes: Axes, picture: StripPicture, widest: int) -> None:
+    image = picture.strip.transpose(1, 2, 0)
+    colour = {True: _GOOD, False: _BAD, None: "black"}[picture.right]
+    axes.imshow(
+        image[..., 0] if image.shape[2] == 1 else image,
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        aspect="auto",
+    )
+    axes.set_title(picture.title, loc="left", fontsize=9, pad=2, color=colour)
+    axes.set_xlim(-0.5, widest - 0.5)
+    axes.axis("off")
+
+
+def _draw_attention(axes: Axes, picture: StripPicture, widest: int) -> None:
+    axes.axis("off")
+    if picture.attention is None:
+        return
+    width = picture.strip.shape[2]
+    # Steps need not be columns: a scan may take several columns, or rows, at a time.
+    steps = np.linspace(0, width - 1, len(picture.attention)) if len(picture.attention) > 1 else [0]
+    axes.fill_between(steps, picture.attention, color=_ATTENTION, alpha=0.6, linewidth=0)
+    axes.hlines(0, 0, width - 1, color=_ATTENTION, linewidth=0.5)
+    axes.set_xlim(-0.5, widest - 0.5)
+    axes.set_ylim(0, max(float(np.max(picture.attention)), 1e-9) * 1.05)
+
+
+def _wide(labels: Sequence[str]) -> bool:
+    return max(map(len, labels), default=0) > 3
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=110, layout="constrained")
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: figure.savefig(file, format="png"))
+    return path

@@ -1,0 +1,188 @@
+import json
+import signal
+
+import pytest
+
+from fastrnn.models import StripClassifier
+from fastrnn.training.progress import ProgressLines
+
+TINY = ["--epochs", "1", "--hidden-size", "4"]
+
+
+def test_trains_saves_and_says_what_to_do_next(run, strips_folder, tmp_path):
+    outcome = run("train", strips_folder, "-o", "out", *TINY)
+    assert outcome.code == 0
+    assert "Training on 36 strips of 2 classes" in outcome.err
+    assert "fastrnn evaluate out" in outcome.out
+    model = StripClassifier.load(tmp_path / "out" / "model")
+    assert model.labels == ("0", "1")
+    assert model.config.hidden_size == 4
+    record = json.loads((tmp_path / "out" / "metrics.jsonl").read_text())
+    assert record["epoch"] == 1
+    assert record["validation_accuracy"] is not None
+
+
+def test_every_option_reaches_the_model_and_the_training(run, strips_folder, tmp_path):
+    words = (
+        "--height 14 --rgb --hidden-size 5 --num-layers 2 --one-way --pooling max --scan profile"
+    )
+    training = "--dropout 0.3 --schedule plateau --patience 3 --ema-decay 0.9 --batch-columns 900"
+    outcome = run(
+        "train", strips_folder, "-o", "out", "--epochs", 1, *words.split(), *training.split()
+    )
+    assert outcome.code == 0
+    config = StripClassifier.load(tmp_path / "out" / "model").config
+    assert (config.height, config.in_channels, config.hidden_size) == (14, 3, 5)
+    assert (config.num_layers, config.bidirectional, config.pooling) == (2, False, "max")
+    assert (config.scan, config.dropout) == ("profile", 0.3)
+
+
+def test_the_seed_decides_everything(run, strips_folder, tmp_path):
+    weights = []
+    for output in ("a", "b"):
+        run("train", strips_folder, "-o", output, "--seed", 3, *TINY)
+        weights.append((tmp_path / output / "model" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_validation_strips_of_its_own(run, strips_folder):
+    outcome = run("train", strips_folder, "--validation", strips_folder, *TINY)
+    assert "Training on 40 strips" in outcome.err
+    assert "accuracy on the validation strips" in outcome.out
+
+
+def test_no_validation(run, strips_folder):
+    outcome = run("train", strips_folder, "--validation-share", 0, *TINY)
+    assert "Training on 40 strips" in outcome.err
+    assert "accuracy in training" in outcome.out
+
+
+def test_train_size_takes_some_of_each_class(run, strips_folder):
+    outcome = run("train", strips_folder, "--train-size", 10, "--validation-share", 0, *TINY)
+    assert "Training on 10 strips of 2 classes" in outcome.err
+
+
+def test_unlabelled_rows_are_passed_over(run, strips_folder, tmp_path):
+    manifest = tmp_path / "some.csv"
+    lines = (strips_folder / "manifest.csv").read_text().splitlines()
+    rows = [f"{strips_folder}/{line}" for line in lines[1:]]
+    rows += [f"{row.rpartition(',')[0]}," for row in rows[:3]]
+    manifest.write_text("\n".join(["path,label", *rows]))
+    outcome = run("train", manifest, *TINY)
+    assert outcome.code == 0
+    assert "3 strips without a label are passed over" in outcome.err
+
+
+def test_ctrl_c_leaves_a_model_and_resume_goes_on(run, strips_folder, tmp_path, monkeypatch):
+    train = ["train", strips_folder, "-o", "out", "--epochs", 3, "--hidden-size", 4]
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            ProgressLines, "on_epoch", lambda self, record: signal.raise_signal(signal.SIGINT)
+        )
+        outcome = run(*train)
+    assert outcome.code == 130
+    assert "To go on, run the same train command with --resume" in outcome.err
+    assert StripClassifier.load(tmp_path / "out" / "model").labels == ("0", "1")
+    assert len((tmp_path / "out/metrics.jsonl").read_text().splitlines()) == 1
+
+    assert run(*train, "--resume").code == 0
+    resumed = (tmp_path / "out" / "model" / "model.safetensors").read_bytes()
+    assert run(*train[:2], "-o", "whole", *train[4:]).code == 0
+    assert (tmp_path / "whole" / "model" / "model.safetensors").read_bytes() == resumed
+
+
+def test_a_former_training_is_kept_unless_told_otherwise(run, strips_folder, tmp_path):
+    train = ["train", strips_folder, "-o", "out", *TINY]
+    run(*train)
+    outcome = run(*train)
+    assert outcome.code == 2
+    assert "already holds a training" in outcome.err
+    assert "--resume" in outcome.err
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    assert run(*train, "--overwrite").code == 0
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_a_class_with_one_strip_is_trained_on(run, strips_folder, tmp_path):
+    images = sorted(strips_folder.rglob("*.png"))
+    rows = [f"{images[0]},rare", *(f"{image},common" for image in images[1:12])]
+    (tmp_path / "some.csv").write_text("\n".join(["path,label", *rows]))
+    outcome = run("train", "some.csv", "--validation-share", 0.3, *TINY)
+    assert outcome.code == 0
+    assert "strips of 2 classes" in outcome.err
+
+
+class TestBadInput:
+    def expect(self, run, *words, message, code=2):
+        outcome = run("train", *words, *TINY)
+        assert outcome.code == code
+        assert message in outcome.err
+        assert outcome.err.splitlines()[-1].startswith("error: ")
+
+    def test_missing_folder(self, run):
+        self.expect(run, "nowhere", message="error: nowhere does not exist: give a folder")
+
+    def test_misspelt_built_in_name(self, run):
+        self.expect(run, "strip-mnsit", message="or strip-mnist or strip-digits")
+
+    def test_image_in_place_of_a_folder(self, run, bad_files):
+        self.expect(run, bad_files["good"], message="good.png is a file, but not a CSV file")
+
+    def test_empty_folder(self, run, tmp_path):
+        (tmp_path / "none").mkdir()
+        self.expect(run, "none", message="folder none is empty")
+
+    def test_one_class_only(self, run, strips_folder, tmp_path):
+        (tmp_path / "one").mkdir()
+        (tmp_path / "one" / "a").symlink_to(strips_folder / "0")
+        self.expect(run, "one", message="at least two classes, found one: 'a'")
+
+    def test_one_strip_of_each_class(self, run, strips_folder, tmp_path):
+        images = sorted(strips_folder.rglob("*.png"))[:2]
+        (tmp_path / "few.csv").write_text(f"path,label\n{images[0]},a\n{images[1]},b\n")
+        self.expect(run, "few.csv", message="every class has a single labelled strip")
+
+    @pytest.mark.parametrize(
+        ("kind", "message"),
+        [("truncated", "can't be decoded"), ("text", "not an image"), ("empty", "is empty")],
+    )
+    def test_damaged_file(self, run, bad_files, strips_folder, tmp_path, kind, message):
+        rows = [f"{image},{image.parent.name}" for image in strips_folder.rglob("*.png")]
+        rows.append(f"{bad_files[kind]},1")
+        (tmp_path / "some.csv").write_text("\n".join(["path,label", *rows]))
+        self.expect(run, "some.csv", message=f"{bad_files[kind]}: ")
+        outcome = run("train", "some.csv", "-o", "out", "--skip-bad", *TINY)
+        assert outcome.code == 0
+        assert f"skipped {bad_files[kind]}: " in outcome.err
+        assert message in outcome.err
+
+    def test_manifest_without_its_columns(self, run, tmp_path):
+        (tmp_path / "some.csv").write_text("file,class\na.png,b\n")
+        self.expect(run, "some.csv", message="columns path and label missing")
+
+    def test_output_that_is_a_file(self, run, strips_folder, tmp_path):
+        (tmp_path / "out").write_text("")
+        message = "--output out is a file, but must be a folder"
+        self.expect(run, strips_folder, "-o", "out", message=message)
+
+    def test_output_that_can_t_be_written(self, run, strips_folder):
+        self.expect(run, strips_folder, "-o", "/proc/out", message="can't be written")
+
+    def test_nothing_to_resume(self, run, strips_folder):
+        self.expect(run, strips_folder, "--resume", message="holds no training to go on with")
+
+    def test_resume_and_overwrite(self, run, strips_folder):
+        words = [strips_folder, "--resume", "--overwrite"]
+        self.expect(run, *words, message="exclude each other")
+
+    def test_impossible_setting(self, run, strips_folder):
+        words = [strips_folder, "--learning-rate", 0]
+        self.expect(run, *words, message="learning_rate is 0.0, it should be greater than 0")
+
+    def test_other_height_than_the_built_in_strips_have(self, run):
+        self.expect(run, "strip-digits", "--height", 30, message="grey strips of 28 rows")
+
+    def test_value_out_of_range_is_a_usage_error(self, run, strips_folder):
+        outcome = run("train", strips_folder, "--epochs", 0)
+        assert outcome.code == 2
+        assert "--epochs" in outcome.err

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastrnn.plots import StripPicture, draw_confusion, draw_strips
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_confusion_matrix_is_darkest_on_the_diagonal_of_a_good_classifier(tmp_path):
+    path = draw_confusion(tmp_path / "new" / "confusion.png", 50 * np.eye(3, dtype=int), "abc")
+    image = pixels(path)
+    blue = (image[..., 2] - image[..., 0]) > 60
+    rows, columns = np.nonzero(blue)
+    assert np.corrcoef(rows, columns)[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("classes", [2, 26, 60])
+def test_confusion_matrix_of_any_size_without_numbers_running_out_of_room(tmp_path, classes):
+    labels = [f"class {k}" for k in range(classes)]
+    counts = np.random.default_rng(0).integers(0, 9, (classes, classes))
+    image = pixels(draw_confusion(tmp_path / "c.png", counts, labels))
+    assert 300 < image.shape[0] < 3000
+
+
+def test_confusion_matrix_of_another_shape_than_its_labels(tmp_path):
+    with pytest.raises(ValueError, match=r"confusion has shape \(2, 2\), but 3 labels"):
+        draw_confusion(tmp_path / "c.png", np.eye(2), "abc")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_strips_show_where_the_attention_is(tmp_path):
+    strip = np.zeros((1, 28, 300), np.uint8)
+    attention = np.zeros(300)
+    attention[200:220] = 1
+    shown = StripPicture(strip, "a", attention=attention, right=True)
+    path = draw_strips(tmp_path / "strips.png", [shown], title="title")
+    image = pixels(path)
+    orange = (image[..., 0] > 200) & (image[..., 2] < 140) & (image[..., 1] > 100)
+    place = np.nonzero(orange.sum(0) > 5)[0].mean() / image.shape[1]
+    assert 0.65 < place < 0.75
+
+
+def test_a_right_prediction_is_green_and_a_wrong_one_red(tmp_path):
+    strip = np.zeros((3, 28, 300), np.uint8)
+    for right, channel in ((True, 1), (False, 0)):
+        path = draw_strips(tmp_path / "s.png", [StripPicture(strip, "MMMMM", right=right)])
+        image = pixels(path)
+        coloured = image[image.max(-1) - image.min(-1) > 60]
+        assert (coloured.argmax(-1) == channel).mean() > 0.9
+
+
+def test_a_strip_of_one_step_and_no_attention(tmp_path):
+    one = StripPicture(np.zeros((1, 28, 1), np.uint8), "dot", attention=np.ones(1))
+    assert draw_strips(tmp_path / "s.png", [one, one]).exists()
+
+
+def test_nothing_to_draw(tmp_path):
+    with pytest.raises(ValueError, match="pictures is empty"):
+        draw_strips(tmp_path / "s.png", [])
