@@ -14,7 +14,7 @@ from rich.table import Table
 from fastrnn.cli import options as opt
 from fastrnn.cli.bundles import MODEL_FOLDER
 from fastrnn.cli.predict import predict
-from fastrnn.cli.runs import new_model, prepare_output, stop_interrupted
+from fastrnn.cli.runs import clear_output, new_model, prepare_output, stop_interrupted
 from fastrnn.cli.self_train import (
     SELF_TRAINING_TRACES,
     SUPERVISED_FOLDER,
@@ -68,6 +68,7 @@ def demo(
     prepare_output(output, SELF_TRAINING_TRACES, resume=False, overwrite=True)
     strips, truth = hide_labels(in_memory(StripDigits("train", size=train_size)), _LABELLED, seed)
     exam = in_memory(StripDigits("test", size=_TEST_STRIPS))
+    clear_output(output, SELF_TRAINING_TRACES)
     labelled = int((strips.targets >= 0).sum())
     console.print("[bold]Which digit is hidden in a long strip?[/bold]")
     console.print(

@@ -168,6 +168,19 @@ Patience: TypeAlias = Annotated[
         rich_help_panel=_TRAINING,
     ),
 ]
+WeightDecay: TypeAlias = Annotated[
+    float,
+    typer.Option(min=0, help="Pull of the weights towards zero.", rich_help_panel=_TRAINING),
+]
+LabelSmoothing: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=0.99,
+        help="Share of each label that is spread over all classes; keeps a model from being sure.",
+        rich_help_panel=_TRAINING,
+    ),
+]
 EmaDecay: TypeAlias = Annotated[
     float | None,
     typer.Option(

@@ -47,10 +47,14 @@ def prepare_output(output: Path, traces: Sequence[str], *, resume: bool, overwri
             f"--output {output} already holds a training: go on with it by --resume, delete it by "
             "--overwrite, or choose another folder"
         )
-    if overwrite:
-        for path in found:
-            path.unlink()
     output_folder(output)
+
+
+def clear_output(output: Path, traces: Sequence[str]) -> None:
+    """Delete an old training, once everything the new one needs has been read."""
+    for pattern in traces:
+        for path in output.glob(pattern):
+            path.unlink()
 
 
 def output_folder(output: Path) -> Path:

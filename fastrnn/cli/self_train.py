@@ -16,6 +16,7 @@ from rich.table import Table
 from fastrnn.cli import options as opt
 from fastrnn.cli.errors import CommandError
 from fastrnn.cli.runs import (
+    clear_output,
     describe_strips,
     new_model,
     next_steps,
@@ -170,6 +171,8 @@ def self_train(
             f"all {labels:,} strips of {source} have a label: give others by --unlabelled, or hide "
             "some labels by --labelled"
         )
+    if overwrite:
+        clear_output(output, SELF_TRAINING_TRACES)
     typer.echo(
         f"Training on {describe_strips(strips)}: {labels:,} labelled, {len(strips) - labels:,} not",
         err=True,

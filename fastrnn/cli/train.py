@@ -8,6 +8,7 @@ import typer
 
 from fastrnn.cli import options as opt
 from fastrnn.cli.runs import (
+    clear_output,
     describe_strips,
     new_model,
     next_steps,
@@ -46,6 +47,8 @@ def train(
     learning_rate: opt.LearningRate = 2e-3,
     schedule: opt.Schedule = opt.ScheduleOption.COSINE,
     patience: opt.Patience = None,
+    weight_decay: opt.WeightDecay = 0.01,
+    label_smoothing: opt.LabelSmoothing = 0.0,
     ema_decay: opt.EmaDecay = None,
     batch_columns: opt.BatchColumns = DEFAULT_MAX_PADDED_STEPS,
 ) -> None:
@@ -66,6 +69,8 @@ def train(
         learning_rate=learning_rate,
         schedule=schedule.value,
         patience=patience,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
         ema_decay=ema_decay,
         max_padded_steps=batch_columns,
         seed=seed,
@@ -91,6 +96,8 @@ def train(
         pooling=pooling.value,
         dropout=dropout,
     )
+    if overwrite:
+        clear_output(output, _TRACES)
     typer.echo(f"Training on {describe_strips(strips)}", err=True)
     result = Trainer(model, config, out_dir=output).fit(strips, judges, resume=resume)
     folder = save_model(model, output)

@@ -99,6 +99,8 @@ def test_a_former_training_is_kept_unless_told_otherwise(run, strips_folder, tmp
     assert "already holds a training" in outcome.err
     assert "--resume" in outcome.err
     (tmp_path / "out" / "notes.txt").write_text("mine")
+    assert run("train", "no-such-folder", "-o", "out", "--overwrite", *TINY).code == 2
+    assert (tmp_path / "out" / "checkpoint.pt").exists()
     assert run(*train, "--overwrite").code == 0
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
