@@ -119,6 +119,7 @@ def self_train(
         ),
     ] = None,
     learning_rate: opt.LearningRate = 5e-3,
+    weight_decay: opt.WeightDecay = 0.01,
     batch_columns: opt.BatchColumns = 6000,
 ) -> None:
     """Train a classifier on few labelled and many unlabelled strips.
@@ -136,7 +137,11 @@ def self_train(
     fastrnn self-train strip-mnist --train-size 6000 --labelled 600
     """
     training = TrainingConfig(
-        epochs=epochs, learning_rate=learning_rate, max_padded_steps=batch_columns, seed=seed
+        epochs=epochs,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        max_padded_steps=batch_columns,
+        seed=seed,
     )
     config = SelfTrainingConfig(
         training=training,
