@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .accuracy import ACCURACY_FILE
 from .cases import LAYER_CASES
 from .results_file import load
 
 README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- cpu results: begin -->\n", "<!-- cpu results: end -->"
 
 
-def speed_table(cells: dict[str, Any]) -> str:
+def speed_table() -> str:
     """Markdown table of all layer cases, inference and training side by side."""
+    cells = load()
     lines = [
         "| one LSTM layer, float32 | inference: torch | fastrnn | ratio "
         "| forward+backward: torch | fastrnn | ratio |",
@@ -31,24 +33,79 @@ def speed_table(cells: dict[str, Any]) -> str:
                 f"**{ratio['p50']:.1f}** ({ratio['p20']:.1f} to {ratio['p80']:.1f})",
             ]
         lines.append("| " + " | ".join(columns) + " |")
-    machine = cells[f"{LAYER_CASES[0].name}; inference"]["environment"]
     lines += [
         "",
-        f"Medians; in brackets the 20th and 80th percentile of the ratio, round by round, in one "
-        f"process. {machine['cpu']}, {machine['threads']} threads, {machine['isa']}, torch "
-        f"{machine['torch']}; variable lengths are a `PackedSequence` for torch. Measured by "
-        "`make bench`, stored in `benchmarks/results/cpu_vs_torch.json`.",
+        "Medians; in brackets the 20th and 80th percentile of the ratio, round by round, in one "
+        f"process. {_machine(cells)}; variable lengths are a `PackedSequence` for torch. Measured "
+        "by `make bench`, stored in `benchmarks/results/cpu_vs_torch.json`.",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
+
+
+def accuracy_text() -> str:
+    """What was learned from how much, as Markdown."""
+    cells = load(ACCURACY_FILE)
+    full, few = cells["strip-mnist"], cells["self-training"]
+    before, after = few["before"]["accuracy"], few["after"]["accuracy"]
+    lines = [
+        f"- **{full['accuracy']:.2%}** of {full['test_strips']:,} test strips of StripMNIST (a "
+        "handwritten digit somewhere in a strip of 140 to 420 columns, among pieces of others), "
+        f"after training on 20,000 for {full['seconds'] / 60:.1f} minutes: "
+        f"`{full['command']}`",
+        f"- With 600 labelled and 5,400 unlabelled ones: **{before:.2%}** from the labels alone, "
+        f"**{after:.2%}** after self-training ({few['seconds'] / 60:.1f} minutes): "
+        f"`{few['command']}`",
+        "",
+        "| round | pseudo-labels | of the unlabelled | right | held-out accuracy |",
+        "|---|---|---|---|---|",
+    ]
+    for report in few["rounds"]:
+        if report["round"] == 0:
+            chosen = ["labels alone", "", "", ""]
+        else:
+            chosen = [
+                str(report["round"]),
+                f"{report['selected']:,}",
+                f"{report['coverage']:.1%}",
+                f"{report['precision']:.1%}",
+            ]
+        lines.append("| " + " | ".join([*chosen, f"{report['held_out_accuracy']:.1%}"]) + " |")
+    lines += [
+        "",
+        f"One seed each. {_machine(cells)}. Measured by `python -m benchmarks.accuracy`, stored in "
+        "`benchmarks/results/accuracy.json`.",
+    ]
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {"speed": speed_table, "accuracy": accuracy_text}
 
 
 def with_tables(text: str) -> str:
-    """The README's text with its tables made anew."""
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
-    return head + BEGIN + speed_table(load()) + END + tail
+    """The README's text with its tables made anew, each between its two marks."""
+    for name, make in TABLES.items():
+        begin, end = f"<!-- {name}: begin -->\n", f"\n<!-- {name}: end -->"
+        head, rest = text.split(begin)
+        text = head + begin + make() + end + rest.split(end)[1]
+    return text
+
+
+def _machine(cells: dict[str, Any]) -> str:
+    machine = next(iter(cells.values()))["environment"]
+    return (
+        f"{machine['cpu']}, {machine['threads']} threads, {machine['isa']}, torch "
+        f"{machine['torch']}"
+    )
+
+
+def main() -> None:
+    """Rewrite the README; with ``--check`` only say whether that would change it."""
+    text = README.read_text()
+    made = with_tables(text)
+    if "--check" in sys.argv[1:]:
+        sys.exit("README.md differs from the stored results" if made != text else 0)
+    README.write_text(made)
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text()))
-    sys.stdout.write(speed_table(load()))
+    main()

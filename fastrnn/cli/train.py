@@ -44,7 +44,7 @@ def train(
     scan: opt.ScanOption = opt.ScanName.AUTO,
     dropout: opt.Dropout = 0.1,
     epochs: opt.Epochs = 20,
-    learning_rate: opt.LearningRate = 2e-3,
+    learning_rate: opt.LearningRate = 5e-3,
     schedule: opt.Schedule = opt.ScheduleOption.COSINE,
     patience: opt.Patience = None,
     weight_decay: opt.WeightDecay = 0.01,
