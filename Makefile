@@ -24,7 +24,7 @@ SOURCES := $(shell find fastrnn csrc -type f -not -path '*/__pycache__/*' -not -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench dev clean
+.PHONY: help demo test thorough lint format bench dev clean
 
 help: ## Show this list
 	@echo "fastrnn: make <command>"
@@ -35,6 +35,9 @@ demo: $(VENV)/demo.stamp ## Install, then watch a classifier learn from few labe
 
 test: $(VENV)/test.stamp ## Install, then run the tests (TEST_ARGS="-k name" to choose)
 	$(BIN)/pytest $(TEST_ARGS)
+
+thorough: $(VENV)/test.stamp ## Search 2,000 random problems for a wrong result of the kernels
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/recurrence -k random_problems
 
 lint: $(VENV)/dev.stamp ## Check style and types: ruff, mypy, clang-format
 	$(BIN)/pre-commit run --all-files

@@ -4,6 +4,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <stdexcept>
+#include <string>
+
 #include "cpu/lstm_cpu.h"
 
 namespace py = pybind11;
@@ -37,7 +40,7 @@ class Call {
       : isa_(fastrnn::select_instruction_set(isa)),
         float64_(float64),
         shape_{seq_len, batch_size, input_size, hidden_size, num_directions},
-        lengths_(pointer<const int64_t>(lengths)),
+        lengths_(checked(pointer<const int64_t>(lengths), shape_)),
         plan_(shape_, lengths_, num_threads) {}
 
   int64_t num_threads() const { return plan_.num_threads(); }
@@ -95,6 +98,16 @@ class Call {
   }
 
  private:
+  // The last line of defence: a length outside of the arrays would write outside of them.
+  static const int64_t* checked(const int64_t* lengths, const fastrnn::LstmShape& shape) {
+    for (int64_t row = 0; lengths && row < shape.batch_size; ++row)
+      if (lengths[row] < 0 || lengths[row] > shape.seq_len)
+        throw std::invalid_argument("lengths[" + std::to_string(row) + "] is " +
+                                    std::to_string(lengths[row]) + "; it should be between 0 and " +
+                                    std::to_string(shape.seq_len) + ", the number of steps");
+    return lengths;
+  }
+
   const fastrnn::InstructionSet& isa_;
   bool float64_;
   fastrnn::LstmShape shape_;

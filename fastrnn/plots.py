@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -96,10 +96,12 @@ def draw_confusion(
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if title:
-        axes.set_title(title)
+        axes.set_title(title, parse_math=False)
     size = 9 if classes <= _MOST_NUMBERS else max(3, 250 // classes)
-    axes.set_xticks(range(classes), labels, rotation=90 if _wide(labels) else 0, fontsize=size)
-    axes.set_yticks(range(classes), labels, fontsize=size)
+    # A class may be called "$5": its name is no formula.
+    text: dict[str, Any] = {"fontsize": size, "parse_math": False}
+    axes.set_xticks(range(classes), labels, rotation=90 if _wide(labels) else 0, **text)
+    axes.set_yticks(range(classes), labels, **text)
     if classes <= _MOST_NUMBERS:
         for row, column in np.argwhere(counts):
             axes.text(
@@ -143,7 +145,7 @@ def draw_strips(
     widest = max(picture.strip.shape[2] for picture in pictures)
     figure = _figure(11, 0.4 + 1.25 * len(pictures))
     if title:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, parse_math=False)
     grid = figure.add_gridspec(2 * len(pictures), 1, height_ratios=[3, 2] * len(pictures))
     for number, picture in enumerate(pictures):
         above = figure.add_subplot(grid[2 * number])
@@ -163,7 +165,7 @@ def _draw_strip(axes: Axes, picture: StripPicture, widest: int) -> None:
         vmax=255,
         aspect="auto",
     )
-    axes.set_title(picture.title, loc="left", fontsize=9, pad=2, color=colour)
+    axes.set_title(picture.title, loc="left", fontsize=9, pad=2, color=colour, parse_math=False)
     axes.set_xlim(-0.5, widest - 0.5)
     axes.axis("off")
 

@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -49,7 +50,11 @@ void parallel_run(int64_t count, const std::function<void(int64_t)>& body) {
     return;
   }
   std::vector<std::thread> threads;
-  for (int64_t i = 1; i < count; ++i) threads.emplace_back(work, &team);
+  try {
+    for (int64_t i = 1; i < count; ++i) threads.emplace_back(work, &team);
+  } catch (const std::system_error&) {
+    // No more threads to be had: those that are there do all the work.
+  }
   work(&team);
   for (std::thread& thread : threads) thread.join();
 }

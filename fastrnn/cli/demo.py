@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from fastrnn.cli import options as opt
 from fastrnn.cli.bundles import MODEL_FOLDER
 from fastrnn.cli.predict import predict
-from fastrnn.cli.runs import clear_output, new_model, prepare_output, stop_interrupted
+from fastrnn.cli.runs import clear_output, prepare_output, stop_interrupted
 from fastrnn.cli.self_train import (
     SELF_TRAINING_TRACES,
     SUPERVISED_FOLDER,
-    hide_labels,
     rounds_table,
     run_self_training,
 )
 from fastrnn.cli.sources import in_memory
-from fastrnn.data import StripDataset, StripDigits, write_png
+from fastrnn.data import (
+    UNLABELLED,
+    StripDataset,
+    StripDigits,
+    StripSubset,
+    label_split,
+    stratified_split,
+    write_png,
+)
 from fastrnn.models import StripClassifier
 from fastrnn.plots import StripPicture, draw_strips
 from fastrnn.training import (
@@ -36,7 +46,10 @@ from fastrnn.training import (
     evaluate,
 )
 
-_LABELLED = "0.1"
+_DIGITS = 1297  # handwritten digits in the training part of StripDigits
+_LABELLED = 0.1
+_HELD_OUT = 0.2  # of the labelled digits
+_JUDGE_STRIPS = 5  # strips of each digit held out, as there are so few
 _SHOWN = 8  # test strips in the picture
 _TEST_STRIPS = 2000  # of 500 digits, each in four strips
 
@@ -47,11 +60,14 @@ def demo(
     ] = Path("demo-output"),
     seed: opt.Seed = 0,
     train_size: Annotated[
-        int, typer.Option(min=100, help="Training strips; of one in ten the label is known.")
-    ] = 1297,
+        int,
+        typer.Option(
+            min=100, max=_DIGITS, help="Training strips; of one in ten the label is known."
+        ),
+    ] = _DIGITS,
     epochs: Annotated[
         int, typer.Option(min=1, help="Passes over the labelled strips at first.")
-    ] = 60,
+    ] = 40,
     round_epochs: Annotated[
         int, typer.Option(min=1, help="Passes over all strips in each further round.")
     ] = 8,
@@ -66,32 +82,32 @@ def demo(
     console = Console()
     clock = time.perf_counter()
     prepare_output(output, SELF_TRAINING_TRACES, resume=False, overwrite=True)
-    strips, truth = hide_labels(in_memory(StripDigits("train", size=train_size)), _LABELLED, seed)
+    strips, judges, truth = few_labels(train_size, seed)
     exam = in_memory(StripDigits("test", size=_TEST_STRIPS))
     clear_output(output, SELF_TRAINING_TRACES)
     labelled = int((strips.targets >= 0).sum())
     console.print("[bold]Which digit is hidden in a long strip?[/bold]")
     console.print(
         f"Each of {len(strips):,} strips, {strips.height} rows by {strips.lengths.min()} to "
-        f"{strips.lengths.max()} columns, holds a handwritten digit among pieces of others. A "
-        f"bidirectional LSTM is told the labels of {labelled:,} of them. Then it labels those of "
-        f"the other {len(strips) - labelled:,} that it is sure of, learns from them too, and so "
-        "on.\n",
+        f"{strips.lengths.max()} columns, holds a handwritten digit among pieces of others. Only "
+        f"one digit in ten has a label: a bidirectional LSTM learns from {labelled:,} labelled "
+        f"strips, and those of {len(judges) // _JUDGE_STRIPS:,} more digits are held out to judge "
+        f"it. Then it labels those of the other {len(strips) - labelled:,} strips that it is sure "
+        "of, learns from them too, and so on.\n",
         highlight=False,
     )
-    training = TrainingConfig(epochs=epochs, learning_rate=5e-3, max_padded_steps=4096, seed=seed)
+    training = TrainingConfig(epochs=epochs, learning_rate=5e-3, max_padded_steps=6000, seed=seed)
     config = SelfTrainingConfig(
         training=training,
-        fine_tuning=TrainingConfig(
-            epochs=round_epochs, learning_rate=5e-3, max_padded_steps=4096, seed=seed
-        ),
+        fine_tuning=replace(training, epochs=round_epochs),
         max_iter=max_iter,
         patience=None,
     )
-    model = new_model(strips, seed)
+    torch.manual_seed(seed)
+    model = StripClassifier(strips.channels, strips.height, len(strips.labels))
     rounds = _RoundsOnScreen(console)
     result = run_self_training(
-        model, config, strips, None, truth, output, progress=False, callbacks=[rounds]
+        model, config, strips, judges, truth, output, progress=False, callbacks=[rounds]
     )
     if result.termination_condition_ == "interrupt":
         stop_interrupted("demo", output)
@@ -153,6 +169,24 @@ class _RoundsOnScreen(Callback):
     @property
     def _name(self) -> str:
         return f"Round {self._round}" if self._round else "Labels alone"
+
+
+def few_labels(train_size: int, seed: int) -> tuple[StripDataset, StripDataset, NDArray[np.int64]]:
+    """Make the training strips, most of them unlabelled, the held-out ones, and the truth.
+
+    A digit is either labelled, held out or unlabelled; no digit is in two of these parts.
+    """
+    digits = StripDigits("train", size=train_size)
+    labelled, _ = label_split(digits.targets, _LABELLED, seed)
+    chosen, _ = stratified_split(digits.targets[labelled], _HELD_OUT, seed)
+    held_out = labelled[chosen]
+    kept = np.setdiff1d(np.arange(train_size), held_out)
+    truth = digits.targets[kept]
+    targets = np.where(np.isin(kept, labelled), truth, UNLABELLED)
+    # Strip i + 1297 shows the digit of strip i elsewhere, among other pieces.
+    again = (held_out + _DIGITS * np.arange(_JUDGE_STRIPS)[:, None]).ravel()
+    judges = StripSubset(StripDigits("train", size=_DIGITS * _JUDGE_STRIPS), again)
+    return in_memory(StripSubset(digits, kept, targets=targets)), in_memory(judges), truth
 
 
 def look_at(model: StripClassifier, strips: StripDataset, indices: range) -> list[StripPicture]:

@@ -82,9 +82,17 @@ def _cpu_model() -> str:
 
 
 def _backends() -> Iterator[tuple[str, str]]:
-    from fastrnn.recurrence.dispatch import BACKEND_VARIABLE, BACKENDS, forced_backend
+    from fastrnn.recurrence.dispatch import (
+        BACKEND_VARIABLE,
+        BACKENDS,
+        backend_by_name,
+        forced_backend,
+    )
 
+    forced = forced_backend()
+    if forced is not None:
+        backend_by_name(forced)
     for backend in BACKENDS:
         reasons = backend.unavailable()
         yield backend.name, "not here: " + "; ".join(reasons) if reasons else "ready"
-    yield "forced", forced_backend() or f"none ({BACKEND_VARIABLE} is not set)"
+    yield "forced", forced or f"none ({BACKEND_VARIABLE} is not set)"

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fastrnn.cli import options as opt
@@ -59,15 +60,15 @@ def evaluate(
         typer.echo(f"{len(unlabelled):,} strips without a label are passed over", err=True)
     result = evaluate_model(classifier, labelled)
     report(result)
+    figures = folder / "evaluation.json"
+    text = json.dumps(as_json(result), indent=2, ensure_ascii=False) + "\n"
+    write_atomically(figures, lambda file: file.write(text.encode()))
     picture = draw_confusion(
         folder / "confusion.png",
         result.confusion,
         result.labels,
         title=f"{result.accuracy:.1%} of {len(labelled):,} strips right",
     )
-    figures = folder / "evaluation.json"
-    text = json.dumps(as_json(result), indent=2, ensure_ascii=False) + "\n"
-    write_atomically(figures, lambda file: file.write(text.encode()))
     typer.echo(f"Written: {figures}, {picture}")
 
 
@@ -87,7 +88,9 @@ def report(result: Evaluation) -> None:
         strict=True,
     )
     for label, precision, recall, f1, support in rows:
-        table.add_row(label, f"{precision:.3f}", f"{recall:.3f}", f"{f1:.3f}", f"{support:,}")
+        table.add_row(
+            escape(label), f"{precision:.3f}", f"{recall:.3f}", f"{f1:.3f}", f"{support:,}"
+        )
     console.print(table)
     if len(result.labels) <= _MOST_COLUMNS:
         console.print(_confusion_table(result))
@@ -120,7 +123,7 @@ def as_json(result: Evaluation) -> dict[str, object]:
 def _confusion_table(result: Evaluation) -> Table:
     table = Table("true", title="Confusion matrix: columns are predicted classes")
     for label in result.labels:
-        table.add_column(label, justify="right")
+        table.add_column(escape(label), justify="right")
     for row, (label, counts) in enumerate(
         zip(result.labels, result.confusion.tolist(), strict=True)
     ):
@@ -128,7 +131,7 @@ def _confusion_table(result: Evaluation) -> Table:
             f"[bold]{count}[/bold]" if column == row else (f"{count}" if count else "[dim].[/dim]")
             for column, count in enumerate(counts)
         ]
-        table.add_row(label, *cells)
+        table.add_row(escape(label), *cells)
     return table
 
 
@@ -139,6 +142,6 @@ def _largest_confusions(result: Evaluation) -> Table:
     for cell in wrong.flatten().argsort(descending=True, stable=True)[:_MOST_CONFUSIONS].tolist():
         true, predicted = divmod(cell, len(result.labels))
         if wrong[true, predicted]:
-            labels = result.labels
-            table.add_row(labels[true], labels[predicted], f"{int(wrong[true, predicted]):,}")
+            names = (escape(result.labels[index]) for index in (true, predicted))
+            table.add_row(*names, f"{int(wrong[true, predicted]):,}")
     return table

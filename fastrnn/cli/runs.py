@@ -14,11 +14,12 @@ from fastrnn.cli.bundles import MODEL_FOLDER
 from fastrnn.cli.errors import INTERRUPTED, CommandError
 from fastrnn.data import StripDataset, pixel_statistics
 from fastrnn.models import StripClassifier
+from fastrnn.models.bundle import check_replaceable
 from fastrnn.training.checkpoint import prepare_folder
 
 
 def prepare_output(output: Path, traces: Sequence[str], *, resume: bool, overwrite: bool) -> None:
-    """Check that a training may use the output folder, before any work.
+    """Check that a training may use the output folder, before any work; nothing is made yet.
 
     Parameters
     ----------
@@ -39,6 +40,7 @@ def prepare_output(output: Path, traces: Sequence[str], *, resume: bool, overwri
         raise CommandError("--resume and --overwrite exclude each other")
     if output.exists() and not output.is_dir():
         raise CommandError(f"--output {output} is a file, but must be a folder")
+    check_replaceable(output / MODEL_FOLDER)
     found = [path for pattern in traces for path in output.glob(pattern)]
     if resume and not found:
         raise CommandError(f"--resume: {output} holds no training to go on with")
@@ -47,7 +49,11 @@ def prepare_output(output: Path, traces: Sequence[str], *, resume: bool, overwri
             f"--output {output} already holds a training: go on with it by --resume, delete it by "
             "--overwrite, or choose another folder"
         )
-    output_folder(output)
+    if not found and (output / MODEL_FOLDER).exists() and not overwrite:
+        raise CommandError(
+            f"--output {output} already holds a model of something else: replace it by "
+            "--overwrite, or choose another folder"
+        )
 
 
 def clear_output(output: Path, traces: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from fastrnn.cli.runs import (
     describe_strips,
     new_model,
     next_steps,
+    output_folder,
     prepare_output,
     save_model,
     stop_interrupted,
@@ -52,7 +53,7 @@ SUPERVISED_FOLDER = "supervised"
 SELF_TRAINING_TRACES = (
     "self_training.pt",
     "rounds.jsonl",
-    "round-[0-9][0-9]/*.*",
+    "round-*/*.*",
     f"{SUPERVISED_FOLDER}/{CONFIG_FILE}",
     f"{SUPERVISED_FOLDER}/{WEIGHTS_FILE}",
 )
@@ -154,6 +155,9 @@ def self_train(
     prepare_output(output, SELF_TRAINING_TRACES, resume=resume, overwrite=overwrite)
     reading = Reading(height, 3 if rgb else 1, skip_bad, data_root, seed)
     known = open_source(source, reading, size=train_size)
+    if labelled is not None:
+        _share(labelled, int((known.targets != UNLABELLED).sum()))
+    output_folder(output)
     more = [open_unlabelled(path, reading, known.labels) for path in unlabelled or []]
     strips, truth = hide_labels(in_memory(joined([known, *more])), labelled, seed)
     require_classes(strips)

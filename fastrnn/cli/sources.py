@@ -150,6 +150,8 @@ def only_labelled(dataset: StripDataset) -> tuple[StripDataset, StripDataset | N
     unknown = dataset.targets == UNLABELLED
     if not unknown.any():
         return dataset, None
+    if unknown.all():
+        raise CommandError(f"none of the {len(dataset):,} strips has a label")
     labelled = StripSubset(dataset, np.flatnonzero(~unknown))
     return labelled, StripSubset(dataset, np.flatnonzero(unknown))
 

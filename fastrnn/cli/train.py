@@ -12,6 +12,7 @@ from fastrnn.cli.runs import (
     describe_strips,
     new_model,
     next_steps,
+    output_folder,
     prepare_output,
     save_model,
     stop_interrupted,
@@ -19,6 +20,7 @@ from fastrnn.cli.runs import (
 from fastrnn.cli.sources import Reading, in_memory, only_labelled, open_source, split_off
 from fastrnn.data import StripDataset, require_classes
 from fastrnn.training import Trainer, TrainingConfig, TrainingResult
+from fastrnn.training.checks import check_training
 from fastrnn.training.config import DEFAULT_MAX_PADDED_STEPS
 
 _TRACES = ("checkpoint.pt", "metrics.jsonl")
@@ -78,6 +80,7 @@ def train(
     prepare_output(output, _TRACES, resume=resume, overwrite=overwrite)
     reading = Reading(height, 3 if rgb else 1, skip_bad, data_root, seed)
     labelled, unlabelled = only_labelled(open_source(source, reading, size=train_size))
+    output_folder(output)
     require_classes(labelled)
     if unlabelled is not None:
         typer.echo(
@@ -96,6 +99,7 @@ def train(
         pooling=pooling.value,
         dropout=dropout,
     )
+    check_training(model, config, strips, judges)
     if overwrite:
         clear_output(output, _TRACES)
     typer.echo(f"Training on {describe_strips(strips)}", err=True)

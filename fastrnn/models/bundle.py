@@ -110,8 +110,9 @@ def register_model(model_class: _Model) -> _Model:
 def save_bundle(model: BundledModel, path: str | os.PathLike[str]) -> None:
     """Save a model as a bundle.
 
-    The bundle is written beside its place and then moved there, so that an interruption leaves
-    either the old or the new one. Missing parent folders are made.
+    The bundle is written beside its place and then moved there: an error or Ctrl-C leaves either
+    the old or the new one. (A kill between the two renames leaves the old one beside its place,
+    as ``.name.<id>.old``.) Missing parent folders are made.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ def save_bundle(model: BundledModel, path: str | os.PathLike[str]) -> None:
     if MODELS.get(name) is not type(model):
         raise TypeError(f"{name} is not a registered model class; registered: {', '.join(MODELS)}")
     target = Path(path).resolve()
-    _check_replaceable(target)
+    check_replaceable(target)
 
     state = {
         key: value.detach().to("cpu", copy=True).contiguous()
@@ -325,8 +326,8 @@ def _floating_dtype(state: dict[str, Tensor]) -> str:
     return names[0]
 
 
-def _check_replaceable(target: Path) -> None:
-    """Refuse to replace anything but a bundle or an empty folder."""
+def check_replaceable(target: Path) -> None:
+    """Raise FileExistsError unless `target` is a bundle, an empty folder or not there."""
     if not target.exists():
         return
     if not target.is_dir():

@@ -125,6 +125,11 @@ class Problem:
         if args.c_0 is not None:
             _check_like(x, "c_0", args.c_0, (num_directions, batch_size, hidden_size))
         if args.lengths is not None:
+            if args.lengths.device not in (x.device, torch.device("cpu")):
+                raise ValueError(
+                    f"lengths is on {args.lengths.device}; it should be on the CPU or, as x, on "
+                    f"{x.device}"
+                )
             check_lengths(args.lengths, batch_size, seq_len)
         return cls(
             seq_len=seq_len,
@@ -143,6 +148,11 @@ class Problem:
 def as_lengths(lengths: Tensor | Sequence[int]) -> Tensor:
     """Turn a sequence of ints into a tensor of lengths; a tensor is returned as it is.
 
+    Raises
+    ------
+    TypeError
+        If it is neither.
+
     Examples
     --------
     >>> as_lengths([3, 1])
@@ -150,7 +160,12 @@ def as_lengths(lengths: Tensor | Sequence[int]) -> Tensor:
     """
     if isinstance(lengths, Tensor):
         return lengths
-    tensor = torch.tensor(list(lengths))
+    try:
+        tensor = torch.tensor(list(lengths))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"lengths is {lengths!r}; it should be a tensor or a sequence of integers"
+        ) from error
     return tensor.to(torch.int64) if tensor.numel() == 0 else tensor
 
 
@@ -177,7 +192,7 @@ def check_lengths(lengths: Tensor, batch_size: int, seq_len: int, *, steps: str 
         )
     if torch.compiler.is_compiling() or lengths.device.type != "cpu" or batch_size == 0:
         return
-    if type(lengths) is not Tensor:  # a fake or functional tensor has no values to look at
+    if type(lengths.detach()) is not Tensor:  # a fake or functional tensor has no values
         return
     low, high = (int(bound) for bound in torch.aminmax(lengths))
     if low < 0 or high > seq_len:

@@ -3,6 +3,7 @@ import json
 import pytest
 from PIL import Image
 
+from fastrnn.cli.demo import few_labels
 from fastrnn.models import StripClassifier
 
 QUICK = ["--train-size", 200, "--epochs", 2, "--round-epochs", 1, "--max-iter", 1]
@@ -24,7 +25,9 @@ def test_leaves_a_model_a_picture_and_strips_to_try(demo, run, tmp_path):
 
 
 def test_says_what_it_does_and_what_came_out(demo, tmp_path):
-    assert "told the labels of 20 of them" in " ".join(demo.out.split())
+    assert "learns from 10 labelled strips, and those of 10 more digits are held out" in " ".join(
+        demo.out.split()
+    )
     assert "Labels alone: " in demo.out
     assert "On 50 new strips" in demo.out
     assert "$ fastrnn predict demo-output demo-output/strips/0-is-" in demo.out
@@ -46,3 +49,13 @@ def test_output_that_is_a_file(run, tmp_path):
     outcome = run("demo", "--output", "out", *QUICK)
     assert outcome.code == 2
     assert outcome.err == "error: --output out is a file, but must be a folder\n"
+
+
+def test_no_digit_is_in_two_parts():
+    strips, judges, truth = few_labels(1297, seed=3)
+    known = strips.targets >= 0
+    assert (known.sum(), (~known).sum(), len(judges)) == (104, 1167, 130)
+    assert (strips.targets[known] == truth[known]).all()
+    positions = set(strips.dataset.indices)
+    assert positions.isdisjoint(set(judges.dataset.indices % 1297))
+    assert len(positions) == len(strips)

@@ -43,3 +43,10 @@ def test_says_so_if_the_native_kernel_is_missing(run, monkeypatch):
 def test_gives_the_reasons_of_an_unavailable_backend(run, monkeypatch):
     monkeypatch.setattr(type(BACKENDS[0]), "unavailable", lambda self: ["no wings", "no legs"])
     assert "not here: no wings; no legs" in run("doctor").out
+
+
+def test_names_an_unknown_forced_backend(run, monkeypatch):
+    monkeypatch.setenv("FASTRNN_BACKEND", "cuddn")
+    outcome = run("doctor")
+    assert outcome.code == 1
+    assert "backend is 'cuddn'; it should be 'auto' or one of 'cpu', 'eager'" in outcome.out

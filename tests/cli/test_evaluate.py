@@ -71,3 +71,22 @@ def test_output_that_is_a_file(run, model_folder, strips_folder, tmp_path):
     outcome = run("evaluate", model_folder, strips_folder, "--output", "out")
     assert outcome.code == 2
     assert "error: --output 'out' can't be written" in outcome.err
+
+
+def test_class_names_are_neither_markup_nor_formulas(run, strips_folder, tmp_path):
+    images = sorted(strips_folder.glob("*/*.png"))[:4]
+    names = ("a[/b]", r"$\frac$")
+    rows = [f"{image},{names[k % 2]}" for k, image in enumerate(images)]
+    (tmp_path / "some.csv").write_text("\n".join(["path,label", *rows]))
+    StripClassifier(1, 28, 2, hidden_size=4, labels=sorted(names)).save(tmp_path / "odd")
+    outcome = run("evaluate", "odd", "some.csv")
+    assert outcome.code == 0
+    assert all(name in outcome.out for name in names)
+
+
+def test_strips_without_any_label(run, model_folder, strips_folder, tmp_path):
+    image = next(strips_folder.glob("0/*.png"))
+    (tmp_path / "some.csv").write_text(f"path,label\n{image},\n{image},\n")
+    outcome = run("evaluate", model_folder, "some.csv")
+    assert outcome.code == 2
+    assert "none of the 2 strips has a label" in outcome.err

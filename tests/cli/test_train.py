@@ -188,3 +188,26 @@ class TestBadInput:
         outcome = run("train", strips_folder, "--epochs", 0)
         assert outcome.code == 2
         assert "--epochs" in outcome.err
+
+
+def test_a_failed_command_leaves_no_folder_and_deletes_nothing(run, strips_folder, tmp_path):
+    assert run("train", "no-such-folder", *TINY).code == 2
+    assert not (tmp_path / "runs").exists()
+    train = ["train", strips_folder, "-o", "out", *TINY]
+    assert run(*train).code == 0
+    outcome = run(*train, "--overwrite", "--schedule", "plateau", "--validation-share", 0)
+    assert outcome.code == 2
+    assert "schedule='plateau' needs a validation set" in outcome.err
+    assert (tmp_path / "out" / "checkpoint.pt").exists()
+
+
+def test_another_model_or_foreign_files_in_the_place_of_the_model(run, strips_folder, tmp_path):
+    model = tmp_path / "out" / "model"
+    StripClassifier(1, 28, 2, hidden_size=4).save(model)
+    outcome = run("train", strips_folder, "-o", "out", *TINY)
+    assert outcome.code == 2
+    assert "already holds a model of something else" in outcome.err
+    (model / "notes.txt").write_text("mine")
+    outcome = run("train", strips_folder, "-o", "out", "--overwrite", *TINY)
+    assert outcome.code == 2
+    assert "the folder holds other files (notes.txt)" in outcome.err

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -108,24 +109,24 @@ def test_several_threads_may_call_at_once() -> None:
 
 
 def test_the_interpreter_is_free_while_the_kernel_runs() -> None:
-    args = detached(Case(6000, 8, 8, 64).build()[0])
-    started, finished = threading.Event(), threading.Event()
+    args = detached(Case(20_000, 8, 8, 64).build()[0])
+    spans: list[float] = []
 
     def run() -> None:
-        started.set()
-        for _ in range(3):
-            lstm_layer(args)
-        finished.set()
+        start = time.perf_counter()
+        lstm_layer(args)
+        spans.append(time.perf_counter() - start)
 
     thread = threading.Thread(target=run)
+    longest, before = 0.0, time.perf_counter()
     thread.start()
-    started.wait()
-    turns = 0
-    while not finished.is_set():
-        turns += 1
+    while thread.is_alive():
+        now = time.perf_counter()
+        longest, before = max(longest, now - before), now
+        time.sleep(0)
     thread.join()
-    # With the GIL held during a call, this loop would get a turn between calls only.
-    assert turns > 1000
+    # With the GIL held, this loop would stand still for nearly the whole call.
+    assert longest < 0.5 * spans[0]
 
 
 FORK_SCRIPT = """

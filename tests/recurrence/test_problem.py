@@ -40,6 +40,7 @@ def test_a_good_call_is_described() -> None:
         ({"c_0": torch.zeros(2, 2, 6)}, ValueError, r"c_0 has shape .* should be \[2, 3, 6\]"),
         ({"h_0": torch.zeros(2, 3, 6, device="meta")}, ValueError, "h_0 is on meta, but x is on"),
         ({"lengths": torch.tensor([1.0, float("nan"), 2.0])}, TypeError, "lengths has dtype"),
+        ({"lengths": torch.ones(3).long().to("meta")}, ValueError, "lengths is on meta"),
         ({"lengths": torch.tensor([1, 2])}, ValueError, r"lengths has shape \[2\].*\[3\]"),
         ({"lengths": torch.tensor([1, 6, 2])}, ValueError, r"lengths\[1\] is 6; .*between 0 and 5"),
         ({"lengths": torch.tensor([1, 2, -1])}, ValueError, r"lengths\[2\] is -1"),
@@ -57,6 +58,30 @@ def test_lengths_may_be_a_plain_sequence() -> None:
     assert as_lengths([]).dtype == torch.int64
     with pytest.raises(TypeError, match=r"lengths has dtype torch\.float32"):
         check_lengths(as_lengths([1.0, 2.0]), 2, 5)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("lengths", [5, "ab", [None, 1]])
+def test_lengths_that_are_no_integers_are_named(lengths: object) -> None:
+    with pytest.raises(TypeError, match=r"lengths is .*a sequence of integers"):
+        as_lengths(lengths)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("values", [[1, 6, 2], [1, -5, 2], [-500, 60000, 1]])
+def test_the_range_of_a_parameter_is_checked_as_well(values: list[int]) -> None:
+    lengths = torch.nn.Parameter(torch.tensor(values), requires_grad=False)
+    with pytest.raises(ValueError, match=r"lengths\[\d\] is -?\d+; .*between 0 and 5"):
+        lstm_layer(good()._replace(lengths=lengths))
+
+
+def test_the_native_module_checks_lengths_itself() -> None:
+    from fastrnn import _cpu
+
+    lengths = torch.tensor([2, 9])
+    with pytest.raises(ValueError, match=r"lengths\[1\] is 9; .*between 0 and 4"):
+        _cpu.Call(
+            isa="", float64=False, seq_len=4, batch_size=2, input_size=1, hidden_size=1,
+            num_directions=1, lengths=lengths.data_ptr(), num_threads=1,
+        )  # fmt: skip
 
 
 def test_int32_lengths_give_the_same_result() -> None:
