@@ -16,8 +16,9 @@ from rich.table import Table
 
 from fastrnn.cli import options as opt
 from fastrnn.cli.bundles import MODEL_FOLDER
+from fastrnn.cli.errors import INTERRUPTED, CommandError
 from fastrnn.cli.predict import predict
-from fastrnn.cli.runs import clear_output, prepare_output, stop_interrupted
+from fastrnn.cli.runs import clear_output, output_folder, prepare_output
 from fastrnn.cli.self_train import (
     SELF_TRAINING_TRACES,
     SUPERVISED_FOLDER,
@@ -81,7 +82,7 @@ def demo(
     """
     console = Console()
     clock = time.perf_counter()
-    prepare_output(output, SELF_TRAINING_TRACES, resume=False, overwrite=True)
+    _claim(output)
     strips, judges, truth = few_labels(train_size, seed)
     exam = in_memory(StripDigits("test", size=_TEST_STRIPS))
     clear_output(output, SELF_TRAINING_TRACES)
@@ -110,7 +111,8 @@ def demo(
         model, config, strips, judges, truth, output, progress=False, callbacks=[rounds]
     )
     if result.termination_condition_ == "interrupt":
-        stop_interrupted("demo", output)
+        typer.secho("\nInterrupted. The next demo starts anew.", fg="yellow", err=True)
+        raise typer.Exit(INTERRUPTED)
     console.print(rounds_table(result.rounds, result.best_round))
 
     supervised = StripClassifier.load(output / SUPERVISED_FOLDER)
@@ -226,6 +228,19 @@ def _results(
         errors = int(figures.confusion.sum() - figures.confusion.trace())
         table.add_row(name, f"{figures.accuracy:.1%}", f"{figures.macro_f1:.3f}", f"{errors:,}")
     return table
+
+
+def _claim(output: Path) -> None:
+    """Mark the folder as the demo's, which the next demo may empty; refuse anybody else's."""
+    mark = output / ".fastrnn-demo"
+    traces = (*SELF_TRAINING_TRACES, "checkpoint.pt", MODEL_FOLDER)
+    if not mark.exists() and any(True for trace in traces for _ in output.glob(trace)):
+        raise CommandError(
+            f"--output {output} holds a training that is not a former demo's: choose another folder"
+        )
+    prepare_output(output, SELF_TRAINING_TRACES, resume=False, overwrite=True)
+    output_folder(output)
+    mark.touch()
 
 
 def _write_strips(strips: StripDataset, folder: Path) -> list[Path]:

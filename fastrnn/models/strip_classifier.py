@@ -115,9 +115,9 @@ class StripClassifier(BundledModel):
         For ``scan="channels"`` only, where a step is a whole channel: the largest width. Narrower
         strips are filled up with zeros on the right.
     pixel_mean, pixel_std : float, default 0.5 and 0.25
-        The LSTM reads ``(pixel - pixel_mean) / pixel_std`` of pixels in [0, 1]. Mean and standard
-        deviation of the training strips are the best values; the defaults suit both dark and
-        light backgrounds.
+        The LSTM reads ``(pixel - pixel_mean) / pixel_std`` of pixels in [0, 1]. The defaults
+        suit both dark and light backgrounds; with many training strips their own mean and
+        deviation (`fastrnn.data.pixel_statistics`) may do better.
     labels : sequence of str, optional
         Names of the classes. Default: "0" to "K-1".
     device, dtype : optional

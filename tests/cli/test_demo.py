@@ -44,6 +44,15 @@ def test_can_be_run_again_and_keeps_what_is_not_its_own(demo, run, tmp_path):
     assert (tmp_path / "demo-output" / "notes.txt").read_text() == "mine"
 
 
+def test_never_touches_another_training(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "self_training.pt").write_bytes(b"precious")
+    outcome = run("demo", "--output", "out", *QUICK)
+    assert outcome.code == 2
+    assert "holds a training that is not a former demo's" in outcome.err
+    assert (tmp_path / "out" / "self_training.pt").read_bytes() == b"precious"
+
+
 def test_output_that_is_a_file(run, tmp_path):
     (tmp_path / "out").write_text("")
     outcome = run("demo", "--output", "out", *QUICK)
