@@ -30,7 +30,7 @@ help: ## Show this list
 	@echo "fastrnn: make <command>"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/demo.stamp ## Install, then watch a classifier learn from few labels (about 3 minutes)
+demo: $(VENV)/demo.stamp ## Install, then watch a classifier learn from few labels (about 2 minutes)
 	$(BIN)/fastrnn demo $(DEMO_ARGS)
 
 test: $(VENV)/test.stamp ## Install, then run the tests (TEST_ARGS="-k name" to choose)

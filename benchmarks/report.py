@@ -9,7 +9,7 @@ from typing import Any
 
 from .accuracy import ACCURACY_FILE
 from .cases import LAYER_CASES
-from .results_file import load
+from .results_file import RESULTS, load
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -78,7 +78,16 @@ def accuracy_text() -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {"speed": speed_table, "accuracy": accuracy_text}
+def demo_text() -> str:
+    """What `make demo` printed, as stored by hand in ``results/demo.txt``."""
+    return f"```text\n{(RESULTS / 'demo.txt').read_text()}```"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "demo": demo_text,
+    "speed": speed_table,
+    "accuracy": accuracy_text,
+}
 
 
 def with_tables(text: str) -> str:
