@@ -28,8 +28,8 @@ def speed_table() -> str:
             cell = cells[f"{case.name}; {mode}"]
             ratio = cell["ratio"]
             columns += [
-                f"{cell['torch_ms']['p50']:.3g} ms",
-                f"{cell['fastrnn_ms']['p50']:.3g} ms",
+                _milliseconds(cell["torch_ms"]["p50"]),
+                _milliseconds(cell["fastrnn_ms"]["p50"]),
                 f"**{ratio['p50']:.1f}** ({ratio['p20']:.1f} to {ratio['p80']:.1f})",
             ]
         lines.append("| " + " | ".join(columns) + " |")
@@ -97,6 +97,10 @@ def with_tables(text: str) -> str:
         head, rest = text.split(begin)
         text = head + begin + make() + end + rest.split(end)[1]
     return text
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
 def _machine(cells: dict[str, Any]) -> str:
