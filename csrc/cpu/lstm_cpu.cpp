@@ -14,6 +14,11 @@ void for_each_task(const Plan& plan, int64_t thread, const Run& run) {
   for (int64_t i = thread; i < plan.num_tasks(); i += plan.num_threads()) run(plan.task(i));
 }
 
+// Directions that one thread sees: task i is of direction i % D and goes to thread i % threads.
+int64_t directions_per_thread(const LstmShape& shape, const Plan& plan) {
+  return plan.num_threads() % shape.num_directions == 0 ? 1 : shape.num_directions;
+}
+
 // Writes the sum over threads of one direction's gradients, for the hidden units [begin, end).
 template <class T>
 void write_weight_gradients(const LstmBackward<T>& args, const Layout& l, int64_t direction,
@@ -49,7 +54,8 @@ template <class T>
 int64_t backward_workspace(const InstructionSet& isa, const LstmShape& shape, const Plan& plan,
                            bool wants_grad_x, bool wants_grad_weights) {
   const Layout l = Layout::make(shape, kernels_of<T>(isa).width, wants_grad_x);
-  const int64_t sums = wants_grad_weights ? shape.num_directions * l.weight_gradient() : 0;
+  const int64_t sums =
+      wants_grad_weights ? directions_per_thread(shape, plan) * l.weight_gradient() : 0;
   return shape.num_directions * l.backward_packed() +
          plan.num_threads() * (l.backward_scratch(plan.max_rows()) + sums);
 }
@@ -88,7 +94,8 @@ void lstm_backward(const InstructionSet& isa, const LstmBackward<T>& args, const
   const int64_t scratch_size = l.backward_scratch(plan.max_rows());
   const int64_t sum_size = args.grad_w_ih ? l.weight_gradient() : 0;
   T* scratch = workspace + D * l.backward_packed();
-  T* sums = scratch + threads * scratch_size;  // [threads][D][sum_size]
+  const int64_t slots = directions_per_thread(args.shape, plan);
+  T* sums = scratch + threads * scratch_size;  // [threads][slots][sum_size]
   const int64_t inputs = D * args.shape.seq_len * args.shape.batch_size * l.I;
   prefer_large_pages(args.grad_x, args.grad_x ? inputs * sizeof(T) : 0);
 
@@ -97,20 +104,22 @@ void lstm_backward(const InstructionSet& isa, const LstmBackward<T>& args, const
       kernels.pack_backward(args, d, workspace + d * l.backward_packed());
   });
   parallel_run(threads, [&](int64_t thread) {
-    T* thread_sums = sums + thread * D * sum_size;
-    std::fill(thread_sums, thread_sums + D * sum_size, T(0));
+    T* thread_sums = sums + thread * slots * sum_size;
+    std::fill(thread_sums, thread_sums + slots * sum_size, T(0));
     for_each_task(plan, thread, [&](const RowTask& task) {
       kernels.backward_rows(args, task, workspace + task.direction * l.backward_packed(),
                             scratch + thread * scratch_size,
-                            sum_size ? thread_sums + task.direction * sum_size : nullptr);
+                            sum_size ? thread_sums + task.direction % slots * sum_size : nullptr);
     });
   });
   if (sum_size == 0) return;
   parallel_run(threads, [&](int64_t thread) {
     const int64_t begin = l.H * thread / threads;
     const int64_t end = l.H * (thread + 1) / threads;
+    // With one slot a thread, direction d has every D-th; with D slots, one of every thread's.
     for (int64_t d = 0; d < D; ++d)
-      write_weight_gradients(args, l, d, sums + d * sum_size, D * sum_size, threads, begin, end);
+      write_weight_gradients(args, l, d, sums + d * sum_size, D * sum_size, threads * slots / D,
+                             begin, end);
   });
 }
 
