@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from fastrnn.functional import LayerWeights, lstm
-from fastrnn.recurrence.problem import as_lengths, check_lengths
 
 State = tuple[Tensor, Tensor]
 
@@ -126,9 +125,6 @@ class LSTM(nn.RNNBase):
             x = x.transpose(0, 1)
         if hx is not None:
             self._check_state(hx, x.shape[1])
-        if lengths is not None:
-            lengths = as_lengths(lengths)
-            check_lengths(lengths, x.shape[1], x.shape[0])
         y, state = self._run(x, hx, lengths)
         return (y.transpose(0, 1) if self.batch_first else y), state
 
@@ -169,7 +165,9 @@ class LSTM(nn.RNNBase):
             state,
         )
 
-    def _run(self, x: Tensor, hx: State | None, lengths: Tensor | None) -> tuple[Tensor, State]:
+    def _run(
+        self, x: Tensor, hx: State | None, lengths: Tensor | Sequence[int] | None
+    ) -> tuple[Tensor, State]:
         layers = [self._layer_weights(layer) for layer in range(self.num_layers)]
         return lstm(x, layers, hx, lengths=lengths, dropout=self.dropout, training=self.training)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fastrnn.recurrence.backends import CpuBackend
 from fastrnn.recurrence.dispatch import BACKENDS
 from fastrnn.recurrence.ops import lstm_layer
+from fastrnn.recurrence.problem import LayerArgs
 from fastrnn.recurrence.verification import Expectation, expect, verify
 
 from .conftest import Case
@@ -189,3 +190,24 @@ def test_unknown_isa_is_named_with_the_usable_ones(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("FASTRNN_CPU_ISA", "sse9")
     with pytest.raises(ValueError, match=r"FASTRNN_CPU_ISA is 'sse9'.*portable"):
         CpuBackend().isa  # noqa: B018
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("isa", ISAS)
+def test_activations_are_within_four_ulp(
+    isa: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_isa(isa)
+    monkeypatch.setenv("FASTRNN_CPU_ISA", isa)
+    # One step from x alone: the reserve then holds the activations of x itself.
+    x = torch.cat([torch.linspace(-60, 60, 40_001), torch.linspace(-1e-3, 1e-3, 2001)]).to(dtype)
+    args = LayerArgs(
+        x.reshape(1, -1, 1), torch.ones(1, 4, 1, dtype=dtype), torch.zeros(1, 4, 1, dtype=dtype)
+    )
+    reserve = torch.ops.fastrnn.lstm_forward(*args, "cpu", True)[3][0, :, 0, :, 0]
+    eps = torch.finfo(dtype).eps
+    floor = 1e-6 if dtype == torch.float32 else 1e-15
+    for gate, name in enumerate(("sigmoid", "sigmoid", "tanh", "sigmoid")):
+        exact = getattr(x.double(), name)()
+        error = (reserve[:, gate].double() - exact).abs()
+        assert (error <= (4 * eps * exact.abs()).clamp(min=floor)).all()

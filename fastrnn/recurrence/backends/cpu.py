@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ from fastrnn.recurrence.backends.base import (
     WantedGrads,
 )
 from fastrnn.recurrence.problem import LayerArgs, Problem
+
+if TYPE_CHECKING:
+    from fastrnn._cpu import Call
 
 ISA_VARIABLE = "FASTRNN_CPU_ISA"
 
@@ -83,7 +87,7 @@ class CpuBackend:
         if not problem.training:
             return (0,)
         p = problem
-        planes = 5  # kReservePlanes in csrc/lstm.h
+        planes: int = self._native().reserve_planes
         return (p.seq_len, p.batch_size, p.num_directions, planes, p.hidden_size)
 
     def forward(self, problem: Problem, args: LayerArgs) -> ForwardResult:
@@ -163,9 +167,9 @@ class CpuBackend:
             c_0=grad_c_0 if wanted.c_0 and c_0 is not None else None,
         )
 
-    def _call(self, problem: Problem, lengths: Tensor | None):  # type: ignore[no-untyped-def]
+    def _call(self, problem: Problem, lengths: Tensor | None) -> Call:
         p = problem
-        return self._native().Call(
+        call: Call = self._native().Call(
             isa=os.environ.get(ISA_VARIABLE, ""),
             float64=p.dtype == torch.float64,
             seq_len=p.seq_len,
@@ -176,6 +180,7 @@ class CpuBackend:
             lengths=_address(lengths),
             num_threads=torch.get_num_threads(),
         )
+        return call
 
 
 def _dense(args: LayerArgs) -> LayerArgs:
