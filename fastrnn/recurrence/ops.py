@@ -7,13 +7,13 @@ formula registered with the operator.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from fastrnn.recurrence import dispatch
-from fastrnn.recurrence.backends.base import OutputGrads, WantedGrads
+from fastrnn.recurrence.backends.base import Backend, OutputGrads, WantedGrads
 from fastrnn.recurrence.backends.eager import reference_gradients
 from fastrnn.recurrence.problem import LayerArgs, Problem
 
@@ -24,7 +24,7 @@ _ARGS = (
 
 _library = torch.library.Library("fastrnn", "DEF")  # type: ignore[no-untyped-call]
 _library.define(  # type: ignore[no-untyped-call]
-    f"lstm_forward({_ARGS}, str backend, bool training) "
+    f"lstm_forward({_ARGS}, str backend, bool training, bool last_state_only=False) "
     "-> (Tensor y, Tensor h_n, Tensor c_n, Tensor reserve)"
 )
 _library.define(  # type: ignore[no-untyped-call]
@@ -34,10 +34,16 @@ _library.define(  # type: ignore[no-untyped-call]
 )
 
 
+def _described(inputs: tuple[Any, ...]) -> tuple[Problem, LayerArgs, str]:
+    args = LayerArgs(*inputs[: len(LayerArgs._fields)])
+    backend, training, *rest = inputs[len(LayerArgs._fields) :]
+    # The dispatcher leaves an argument out that has its default value.
+    problem = Problem.from_args(args, training=training, last_state_only=any(rest))
+    return problem, args, backend
+
+
 def _forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    *tensors, backend, training = inputs
-    args = LayerArgs(*tensors)
-    problem = Problem.from_args(args, training=training)
+    problem, args, backend = _described(inputs)
     y, h_n, c_n, reserve = dispatch.backend_by_name(backend).forward(problem, args)
     return y, h_n, c_n, reserve
 
@@ -56,12 +62,10 @@ def _backward(
 
 
 def _forward_fake(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    *tensors, backend, training = inputs
-    args = LayerArgs(*tensors)
-    p = Problem.from_args(args, training=training)
+    p, args, backend = _described(inputs)
     x = args.x
     return (
-        x.new_empty(p.seq_len, p.batch_size, p.num_directions * p.state_size),
+        x.new_empty(p.output_shape),
         x.new_empty(p.num_directions, p.batch_size, p.state_size),
         x.new_empty(p.num_directions, p.batch_size, p.hidden_size),
         x.new_empty(dispatch.backend_by_name(backend).reserve_shape(p)),
@@ -86,10 +90,47 @@ torch.library.register_fake("fastrnn::lstm_forward", _forward_fake, lib=_library
 torch.library.register_fake("fastrnn::lstm_backward", _backward_fake, lib=_library)
 
 
+class _Recording(NamedTuple):
+    """A forward pass that torch itself can differentiate: its leaves and its results."""
+
+    args: LayerArgs
+    outputs: tuple[Tensor, Tensor, Tensor]
+
+    @classmethod
+    def of(cls, backend: Backend, args: LayerArgs) -> _Recording:
+        with torch.enable_grad():
+            leaves = args.map(lambda t: t.detach().requires_grad_(t.requires_grad))
+            problem = Problem.from_args(leaves, training=True)
+            return cls(leaves, backend.forward(problem, leaves)[:3])
+
+    def gradients(
+        self, output_grads: tuple[Tensor | None, ...], wanted: WantedGrads
+    ) -> tuple[Tensor | None, ...]:
+        pairs = [(o, g) for o, g in zip(self.outputs, output_grads, strict=True) if g is not None]
+        chosen = [t for t, want in zip(self.args, wanted, strict=False) if want and t is not None]
+        found = iter(
+            torch.autograd.grad(
+                [o for o, _ in pairs],
+                chosen,
+                [g for _, g in pairs],
+                allow_unused=True,
+                materialize_grads=True,
+            )
+        )
+        return tuple(next(found) if want else None for want in wanted)
+
+
 class _Lstm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, backend: str, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-        y, h_n, c_n, reserve = torch.ops.fastrnn.lstm_forward(*tensors, backend, True)
+        ctx.recording = None
+        chosen = dispatch.backend_by_name(backend)
+        if chosen.recordable and not torch.compiler.is_compiling():
+            ctx.recording = _Recording.of(chosen, LayerArgs(*tensors))  # type: ignore[arg-type]
+            y, h_n, c_n = (output.detach() for output in ctx.recording.outputs)
+            reserve = y.new_empty(0)
+        else:
+            y, h_n, c_n, reserve = torch.ops.fastrnn.lstm_forward(*tensors, backend, True)
         ctx.save_for_backward(*tensors, y, reserve)
         ctx.backend = backend
         ctx.set_materialize_grads(False)
@@ -103,6 +144,10 @@ class _Lstm(torch.autograd.Function):
             grads: tuple[Tensor | None, ...] = reference_gradients(
                 LayerArgs(*tensors), OutputGrads(*output_grads), wanted, create_graph=True
             )
+        elif ctx.recording is not None:
+            # Kept for one backward only, like torch's own buffers; a second one runs forward again.
+            grads = ctx.recording.gradients(output_grads, wanted)
+            ctx.recording = None
         else:
             grads = torch.ops.fastrnn.lstm_backward(
                 *output_grads, *tensors, y, reserve, ctx.backend, list(wanted)
@@ -111,7 +156,9 @@ class _Lstm(torch.autograd.Function):
         return None, *grads, None
 
 
-def lstm_layer(args: LayerArgs, backend: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def lstm_layer(
+    args: LayerArgs, backend: str | None = None, *, last_state_only: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Run one layer on the backend that `dispatch.select` chooses.
 
     Parameters
@@ -120,11 +167,13 @@ def lstm_layer(args: LayerArgs, backend: str | None = None) -> tuple[Tensor, Ten
         The tensors; all of one floating-point dtype and on one device.
     backend : str, optional
         Force a backend by name.
+    last_state_only : bool, default False
+        Do not return y; where no gradients are asked for, it is not even written.
 
     Returns
     -------
     y, h_n, c_n : Tensor
-        ``[T, B, D * R]``, ``[D, B, R]``, ``[D, B, H]``.
+        ``[T, B, D * R]`` (``[0, B, D * R]`` if ``last_state_only``), ``[D, B, R]``, ``[D, B, H]``.
 
     Raises
     ------
@@ -136,10 +185,10 @@ def lstm_layer(args: LayerArgs, backend: str | None = None) -> tuple[Tensor, Ten
     training = torch.is_grad_enabled() and any(
         isinstance(t, Tensor) and t.requires_grad for t in args
     )
-    problem = Problem.from_args(args, training=training)
+    problem = Problem.from_args(args, training=training, last_state_only=last_state_only)
     chosen = dispatch.select(problem, backend).name
     if training:
         y, h_n, c_n = _Lstm.apply(chosen, *args)  # type: ignore[no-untyped-call]
     else:
-        y, h_n, c_n, _ = torch.ops.fastrnn.lstm_forward(*args, chosen, False)
-    return y, h_n, c_n
+        y, h_n, c_n, _ = torch.ops.fastrnn.lstm_forward(*args, chosen, False, last_state_only)
+    return (y[:0] if last_state_only else y), h_n, c_n

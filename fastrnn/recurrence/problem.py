@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fastrnn.recurrence.precision import rnn_allows_tf32
+
 _FLOAT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _LENGTH_DTYPES = (torch.int32, torch.int64)
 
@@ -63,6 +65,10 @@ class Problem:
         Whether lengths are given.
     training : bool
         Whether a backward pass may follow.
+    last_state_only : bool
+        Whether only ``h_n`` and ``c_n`` are wanted; without ``training``, y is then not written.
+    allow_tf32 : bool
+        Whether float32 products may round their operands to TF32; false on a CPU.
     """
 
     seq_len: int
@@ -75,6 +81,14 @@ class Problem:
     device: torch.device
     variable_length: bool = False
     training: bool = False
+    last_state_only: bool = False
+    allow_tf32: bool = False
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        """Shape of y: ``[T, B, D * R]``, or ``[0, B, D * R]`` where nobody needs it."""
+        steps = 0 if self.last_state_only and not self.training else self.seq_len
+        return (steps, self.batch_size, self.num_directions * self.state_size)
 
     @property
     def state_size(self) -> int:
@@ -82,7 +96,9 @@ class Problem:
         return self.proj_size or self.hidden_size
 
     @classmethod
-    def from_args(cls, args: LayerArgs, *, training: bool) -> Problem:
+    def from_args(
+        cls, args: LayerArgs, *, training: bool, last_state_only: bool = False
+    ) -> Problem:
         """Check the tensors of a call against each other and describe it.
 
         Raises
@@ -142,6 +158,8 @@ class Problem:
             device=x.device,
             variable_length=args.lengths is not None,
             training=training,
+            last_state_only=last_state_only,
+            allow_tf32=x.dtype == torch.float32 and x.device.type == "cuda" and rnn_allows_tf32(),
         )
 
 

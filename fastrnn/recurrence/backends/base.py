@@ -12,7 +12,7 @@ from fastrnn.recurrence.problem import LayerArgs, Problem
 
 
 class ForwardResult(NamedTuple):
-    """``y [T, B, D*R]``, ``h_n [D, B, R]``, ``c_n [D, B, H]`` and what backward wants kept."""
+    """``y`` (`Problem.output_shape`), ``h_n [D, B, R]``, ``c_n [D, B, H]``, what backward keeps."""
 
     y: Tensor
     h_n: Tensor
@@ -62,9 +62,17 @@ class Backend(Protocol):
     tolerance : Mapping[torch.dtype, float]
         The dtypes it claims, and how many times `torch.nn.LSTM`'s own error in that dtype its
         error against the float64 reference may be.
+    devices : frozenset of str or None
+        Types of device for which `auto` considers it; None for all. It may support others too, for
+        tests.
+    recordable : bool
+        Whether torch can differentiate its forward. Outside of a trace, backward then goes through
+        the graph recorded by forward; the method `backward` serves the rest.
     """
 
     name: str
+    devices: frozenset[str] | None
+    recordable: bool
     tolerance: Mapping[torch.dtype, float]
 
     def unavailable(self) -> list[str]:

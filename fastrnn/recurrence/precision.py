@@ -1,0 +1,81 @@
+"""Float32 arithmetic on a GPU: TF32 where torch's setting for RNNs allows it, exact elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+_HAS_PRECISION_SETTINGS = hasattr(torch.backends, "fp32_precision")  # since torch 2.9
+
+
+def rnn_allows_tf32() -> bool:
+    """Whether torch lets its own RNNs round float32 operands to TF32 (it does by default).
+
+    The setting is ``torch.backends.cudnn.rnn.fp32_precision``, before torch 2.9
+    ``torch.backends.cudnn.allow_tf32``.
+    """
+    if _HAS_PRECISION_SETTINGS:
+        return bool(torch.backends.cudnn.rnn.fp32_precision == "tf32")  # type: ignore[attr-defined]
+    return bool(torch.backends.cudnn.allow_tf32)
+
+
+class _MatmulSetting:
+    """Torch's process-wide setting for float32 products, lent to one kind of caller at a time.
+
+    Threads that want the same value hold it together: the first sets it, the last restores it.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._holders = 0
+        self._held: bool | None = None
+        self._before: object = None
+
+    def acquire(self, allow_tf32: bool) -> None:
+        with self._condition:
+            while self._holders and self._held != allow_tf32:
+                self._condition.wait()
+            if self._holders == 0:
+                self._before = self._read()
+                self._write(("tf32" if allow_tf32 else "ieee"), allow_tf32)
+                self._held = allow_tf32
+            self._holders += 1
+
+    def release(self) -> None:
+        with self._condition:
+            self._holders -= 1
+            if self._holders == 0:
+                self._write(self._before, self._before)
+                self._condition.notify_all()
+
+    @staticmethod
+    def _read() -> object:
+        matmul = torch.backends.cuda.matmul
+        return matmul.fp32_precision if _HAS_PRECISION_SETTINGS else matmul.allow_tf32
+
+    @staticmethod
+    def _write(precision: object, allow_tf32: object) -> None:
+        if _HAS_PRECISION_SETTINGS:
+            torch.backends.cuda.matmul.fp32_precision = precision
+        else:
+            torch.backends.cuda.matmul.allow_tf32 = allow_tf32
+
+
+_matmul_setting = _MatmulSetting()
+
+
+@contextmanager
+def matmul_precision(*, allow_tf32: bool) -> Iterator[None]:
+    """Run torch's float32 products on the GPU with TF32, or exactly.
+
+    Torch has one setting for its RNNs and another for its products; the products of an LSTM layer
+    follow that for RNNs, as they do in cuDNN.
+    """
+    _matmul_setting.acquire(allow_tf32)
+    try:
+        yield
+    finally:
+        _matmul_setting.release()
