@@ -24,11 +24,11 @@ SOURCES := $(shell find fastrnn csrc -type f -not -path '*/__pycache__/*' -not -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test thorough lint format bench dev clean
+.PHONY: help demo test thorough lint format bench resources dev clean
 
 help: ## Show this list
 	@echo "fastrnn: make <command>"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/demo.stamp ## Install, then watch a classifier learn from few labels (about 2 minutes)
 	$(BIN)/fastrnn demo $(DEMO_ARGS)
@@ -50,6 +50,9 @@ format: $(VENV)/dev.stamp ## Put all sources into the house style
 
 bench: $(VENV)/test.stamp ## Measure speed against torch.nn.LSTM (BENCH_ARGS to choose)
 	$(BIN)/pytest benchmarks/ --benchmark-only $(BENCH_ARGS)
+
+resources: $(VENV)/test.stamp ## Compile the Triton kernels for three GPUs and store what they take
+	$(BIN)/python -m benchmarks.triton_resources
 
 dev: $(VENV)/dev.stamp ## Install everything a contributor needs, and the git hook
 	@if git rev-parse --git-dir >/dev/null 2>&1; then $(BIN)/pre-commit install; fi

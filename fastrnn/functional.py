@@ -33,6 +33,7 @@ def lstm(
     lengths: Tensor | Sequence[int] | None = None,
     dropout: float = 0.0,
     training: bool = False,
+    last_state_only: bool = False,
     backend: str | None = None,
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Run a stack of LSTM layers over padded sequences.
@@ -53,13 +54,15 @@ def lstm(
         Probability of zeroing an element between two layers, while ``training``.
     training : bool, default False
         Whether dropout applies.
+    last_state_only : bool, default False
+        Return no output of the last layer but its state; without gradients it is not even written.
     backend : str, optional
         Force a backend by name; see `fastrnn.use_backend`.
 
     Returns
     -------
     y : Tensor
-        Output of the last layer, ``[T, B, D * R]``.
+        Output of the last layer, ``[T, B, D * R]``; ``[0, B, D * R]`` if ``last_state_only``.
     (h_n, c_n) : tuple of Tensor
         State after each sequence's last valid step, ``[L * D, B, R]`` and ``[L * D, B, H]``.
 
@@ -96,7 +99,8 @@ def lstm(
             None if c_0 is None else c_0[i],
             lengths,
         )
-        y, h, c = lstm_layer(args, backend)
+        is_last = i == len(layers) - 1
+        y, h, c = lstm_layer(args, backend, last_state_only=last_state_only and is_last)
         h_n.append(h)
         c_n.append(c)
     if len(layers) == 1:

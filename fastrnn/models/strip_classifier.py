@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fastrnn.models.bundle import BundledModel, register_model
 from fastrnn.nn.lstm import LSTM
-from fastrnn.nn.pooling import POOLINGS, AttentionPooling, make_pooling
+from fastrnn.nn.pooling import POOLINGS, AttentionPooling, LastPooling, make_pooling
 from fastrnn.nn.scan import SCANS, Lengths, Scan, check_strips, valid_steps
 
 __all__ = ["StripClassifier", "StripClassifierConfig"]
@@ -277,9 +277,15 @@ class StripClassifier(BundledModel):
             If a shape does not fit the model, or a length is outside the strip.
         """
         sequence, lengths = self._sequence(strips, lengths)
-        y, _ = self.lstm(sequence, lengths=lengths)
+        # The last state alone needs no outputs: the fastest kernels then do not write them.
+        only_state = isinstance(self.pooling, LastPooling) and not return_attention
+        y, (h_n, _) = self.lstm(sequence, lengths=lengths, last_state_only=only_state)
         if not return_attention:
-            pooled = self.pooling(y, lengths, zero_padded=True)
+            pooled = (
+                self.pooling.pool_state(h_n)
+                if isinstance(self.pooling, LastPooling)
+                else self.pooling(y, lengths, zero_padded=True)
+            )
             return self.head(self.dropout(pooled))  # type: ignore[no-any-return]
         if not isinstance(self.pooling, AttentionPooling):
             raise ValueError(

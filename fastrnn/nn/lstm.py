@@ -86,6 +86,7 @@ class LSTM(nn.RNNBase):
         hx: State | None = None,
         *,
         lengths: Tensor | Sequence[int] | None = None,
+        last_state_only: bool = False,
     ) -> tuple[Any, State]:
         """Run all layers.
 
@@ -99,6 +100,9 @@ class LSTM(nn.RNNBase):
             where R is P with a projection and H otherwise; zeros by default.
         lengths : Tensor or sequence of int, optional
             Valid steps of each padded sequence, ``[B]``, from 0 to T. Padding costs no arithmetic.
+        last_state_only : bool, default False
+            Return ``y`` without a step: whoever needs the last state alone saves its memory. Not
+            for packed sequences.
 
         Returns
         -------
@@ -115,21 +119,27 @@ class LSTM(nn.RNNBase):
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ValueError("lengths is given for a PackedSequence, which has its own lengths")
+            if last_state_only:
+                raise ValueError("last_state_only is True for a PackedSequence; pad it instead")
             return self._forward_packed(x, hx)
         if x.dim() not in (2, 3):
             raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {x.dim()}D instead")
         if x.dim() == 2:
-            return self._forward_unbatched(x, hx, lengths)
+            return self._forward_unbatched(x, hx, lengths, last_state_only)
         self.check_input(x, None)
         if self.batch_first:
             x = x.transpose(0, 1)
         if hx is not None:
             self._check_state(hx, x.shape[1])
-        y, state = self._run(x, hx, lengths)
+        y, state = self._run(x, hx, lengths, last_state_only)
         return (y.transpose(0, 1) if self.batch_first else y), state
 
     def _forward_unbatched(
-        self, x: Tensor, hx: State | None, lengths: Tensor | Sequence[int] | None
+        self,
+        x: Tensor,
+        hx: State | None,
+        lengths: Tensor | Sequence[int] | None,
+        last_state_only: bool,
     ) -> tuple[Tensor, State]:
         if lengths is not None:
             raise ValueError("lengths is given for a 2-D input, one sequence; cut x instead")
@@ -143,7 +153,7 @@ class LSTM(nn.RNNBase):
             self._check_state(hx, 1)
         x = x.unsqueeze(1)
         self.check_input(x, None)
-        y, (h_n, c_n) = self._run(x, hx, None)
+        y, (h_n, c_n) = self._run(x, hx, None, last_state_only)
         return y.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
 
     def _forward_packed(
@@ -166,10 +176,22 @@ class LSTM(nn.RNNBase):
         )
 
     def _run(
-        self, x: Tensor, hx: State | None, lengths: Tensor | Sequence[int] | None
+        self,
+        x: Tensor,
+        hx: State | None,
+        lengths: Tensor | Sequence[int] | None,
+        last_state_only: bool = False,
     ) -> tuple[Tensor, State]:
         layers = [self._layer_weights(layer) for layer in range(self.num_layers)]
-        return lstm(x, layers, hx, lengths=lengths, dropout=self.dropout, training=self.training)
+        return lstm(
+            x,
+            layers,
+            hx,
+            lengths=lengths,
+            dropout=self.dropout,
+            training=self.training,
+            last_state_only=last_state_only,
+        )
 
     def _layer_weights(self, layer: int) -> LayerWeights:
         suffixes = [f"_l{layer}", f"_l{layer}_reverse"][: 2 if self.bidirectional else 1]

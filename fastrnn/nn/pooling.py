@@ -95,6 +95,10 @@ class LastPooling(Pooling):
         ends = torch.cat((ahead.gather(0, last)[0], back), dim=1)
         return torch.where(lengths[:, None] > 0, ends, 0)
 
+    def pool_state(self, h_n: Tensor) -> Tensor:
+        """Give [B, F] from an LSTM's states [layers * D, B, H]: the same, if it began at zero."""
+        return h_n[-2 if self.bidirectional else -1 :].transpose(0, 1).flatten(1)
+
 
 class MeanPooling(Pooling):
     """The mean over the valid steps.

@@ -7,13 +7,29 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fastrnn.recurrence.backends import Backend, CpuBackend, EagerBackend
+from fastrnn.recurrence.autoselect import AutoSelector, considers
+from fastrnn.recurrence.backends import (
+    Backend,
+    CpuBackend,
+    CudnnBackend,
+    EagerBackend,
+    TritonBackend,
+)
 from fastrnn.recurrence.problem import Problem
 
 BACKEND_VARIABLE = "FASTRNN_BACKEND"
 
-BACKENDS: tuple[Backend, ...] = (CpuBackend(), EagerBackend())
+BACKENDS: tuple[Backend, ...] = (
+    CpuBackend(),
+    TritonBackend(),
+    CudnnBackend(),
+    EagerBackend(),
+)
 """Every backend, fastest first; the last one supports every problem."""
+
+_DEVICES_WITH_TRIALS = frozenset({"cuda"})
+
+_selector = AutoSelector(BACKENDS)
 
 
 class _Forced(threading.local):
@@ -87,7 +103,8 @@ def select(problem: Problem, name: str | None = None) -> Backend:
         The call.
     name : str, optional
         Force this one; otherwise `use_backend`, then ``FASTRNN_BACKEND`` may force one, and
-        without any of these the first of `BACKENDS` that supports the problem is taken.
+        without any of these `auto` chooses: on a GPU by trial (see `autoselect`), elsewhere the
+        first of `BACKENDS` that is made for the device and supports the problem.
 
     Raises
     ------
@@ -100,7 +117,9 @@ def select(problem: Problem, name: str | None = None) -> Backend:
         if reasons := backend.supports(problem):
             raise BackendError(f"backend {forced!r} cannot run this: {'; '.join(reasons)}")
         return backend
-    return next(backend for backend in BACKENDS if not backend.supports(problem))
+    if problem.device.type in _DEVICES_WITH_TRIALS:
+        return _selector.choose(problem)
+    return next(backend for backend in BACKENDS if considers(backend, problem))
 
 
 def explain(problem: Problem) -> dict[str, list[str]]:

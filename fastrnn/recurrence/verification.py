@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from fastrnn.recurrence.backends.base import OutputGrads, WantedGrads
 from fastrnn.recurrence.backends.eager import reference_gradients
-from fastrnn.recurrence.dispatch import backend_by_name
+from fastrnn.recurrence.dispatch import select
 from fastrnn.recurrence.ops import lstm_layer
-from fastrnn.recurrence.problem import LayerArgs
+from fastrnn.recurrence.problem import LayerArgs, Problem
 from fastrnn.recurrence.reference import lstm_reference
 
 OUTPUT_NAMES = ("y", "h_n", "c_n")
@@ -21,14 +21,18 @@ OUTPUT_NAMES = ("y", "h_n", "c_n")
 # Random changes of the inputs tried; with one, a tensor of one element may not move by luck.
 _PERTURBATIONS = 4
 
+# TF32 has the exponents of float32 and the ten bits of float16's mantissa.
+_TF32_EPS = 2.0**-10
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Largest error of one tensor, and the error that it may have."""
+    """Largest error of one tensor, the error that it may have, and where it is too large."""
 
     name: str
     error: float
     allowed: float
+    where: str = ""
 
     @property
     def ok(self) -> bool:
@@ -36,8 +40,9 @@ class Check:
         return self.error <= self.allowed
 
     def __str__(self) -> str:
-        """Name, error and bound in a line."""
-        return f"{self.name}: error {self.error:.3g}, allowed {self.allowed:.3g}"
+        """Name, error, bound and place in a line."""
+        text = f"{self.name}: error {self.error:.3g}, allowed {self.allowed:.3g}"
+        return f"{text}, {self.where}" if self.where else text
 
 
 class Expectation(NamedTuple):
@@ -81,16 +86,17 @@ def verify(
     """Compare a backend with the float64 reference, outputs and gradients.
 
     An error may be at most ``backend.tolerance[dtype]`` times float32's own on the same numbers, in
-    units of the dtype's precision.
+    units of the dtype's precision (TF32's, where the call may use that).
 
     Parameters
     ----------
     backend : str
-        Its name.
+        Its name, or "auto" for the one that `dispatch.select` chooses.
     args, grads
         The call; see `expect`.
     expected : Expectation, optional
-        If it is known already.
+        If it is known already, on any device: for a call on a GPU it can be that of the same
+        numbers on the CPU.
 
     Returns
     -------
@@ -98,20 +104,37 @@ def verify(
         One for each output and each gradient.
     """
     expected = expected or expect(args, grads)
-    got = _run_backend(backend, args, grads, _wanted(args))
-    dtype = args.x.dtype
-    precision = torch.finfo(dtype).eps / torch.finfo(torch.float32).eps
-    factor = backend_by_name(backend).tolerance[dtype] * precision
+    wanted = _wanted(args)
+    problem = Problem.from_args(args, training=any(wanted))
+    tolerance = select(problem, backend).tolerance[problem.dtype]
+    eps = _TF32_EPS if problem.allow_tf32 else torch.finfo(problem.dtype).eps
+    factor = tolerance * eps / torch.finfo(torch.float32).eps
+    got = _run_backend(backend, args, grads, wanted)
     return [
-        Check(name, _largest_difference(got[name], truth), factor * expected.own_error[name])
+        _check(name, got[name].to(truth.device), truth, factor * expected.own_error[name])
         for name, truth in expected.truth.items()
     ]
+
+
+def _check(name: str, values: Tensor, truth: Tensor, allowed: float) -> Check:
+    check = Check(name, _largest_difference(values, truth), allowed)
+    return check if check.ok else replace(check, where=_where_wrong(values, truth, allowed))
 
 
 def _largest_difference(values: Tensor, truth: Tensor) -> float:
     if truth.numel() == 0:
         return 0.0
     return float((values.double() - truth).abs().max())
+
+
+def _where_wrong(values: Tensor, truth: Tensor, allowed: float) -> str:
+    """Say how many elements are wrong, and show the first of them."""
+    wrong = ~((values.double() - truth).abs() <= allowed)  # so that a NaN counts
+    first = tuple(wrong.nonzero()[0].tolist())
+    return (
+        f"{int(wrong.sum())} of {truth.numel()} elements, the first at {list(first)}: "
+        f"{float(values[first]):.6g} instead of {float(truth[first]):.6g}"
+    )
 
 
 def _wanted(args: LayerArgs) -> WantedGrads:

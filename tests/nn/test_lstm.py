@@ -237,3 +237,38 @@ def test_any_size_equals_stock() -> None:
         ours.load_state_dict(stock.state_dict())
         x = torch.randn(t, b, i)
         assert_same(run(ours, x, None), run(stock, x, None))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_the_last_state_alone_is_the_same_and_trains_the_same(
+    bidirectional: bool, batch_first: bool
+) -> None:
+    layer = fastrnn.LSTM(3, 8, 2, bidirectional=bidirectional, batch_first=batch_first)
+    x = torch.randn(4, 6, 3) if batch_first else torch.randn(6, 4, 3)
+    lengths = [6, 0, 3, 1]
+    _, (h_n, c_n) = layer(x, lengths=lengths)
+    (h_n.sum() + c_n.sum()).backward()
+    want = [p.grad.clone() for p in layer.parameters()]
+    layer.zero_grad()
+    y, (h_alone, c_alone) = layer(x, lengths=lengths, last_state_only=True)
+    assert 0 in y.shape
+    assert y.shape[0 if batch_first else 1] == 4
+    assert torch.equal(h_alone, h_n)
+    assert torch.equal(c_alone, c_n)
+    (h_alone.sum() + c_alone.sum()).backward()
+    for parameter, grad in zip(layer.parameters(), want, strict=True):
+        assert torch.equal(parameter.grad, grad)
+
+
+def test_the_last_state_alone_of_one_sequence() -> None:
+    layer, x = fastrnn.LSTM(3, 8), torch.randn(6, 3)
+    y, (h_n, _) = layer(x, last_state_only=True)
+    assert y.shape == (0, 8)
+    assert torch.equal(h_n, layer(x)[1][0])
+
+
+def test_packed_sequences_have_no_last_state_only() -> None:
+    packed = pack_padded_sequence(torch.randn(6, 2, 3), torch.tensor([6, 2]))
+    with pytest.raises(ValueError, match="last_state_only is True for a PackedSequence"):
+        fastrnn.LSTM(3, 8)(packed, last_state_only=True)

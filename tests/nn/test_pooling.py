@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fastrnn
 from fastrnn.nn.pooling import (
     POOLINGS,
     AttentionPooling,
@@ -246,3 +247,12 @@ class TestBadInput:
 
 def test_examples_in_docstrings_run():
     assert doctest.testmod(sys.modules["fastrnn.nn.pooling"]).failed == 0
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_last_pooling_of_states_equals_that_of_outputs(bidirectional: bool) -> None:
+    lstm = fastrnn.LSTM(3, 4, 2, bidirectional=bidirectional)
+    lengths = torch.tensor([5, 0, 2])
+    y, (h_n, _) = lstm(torch.randn(5, 3, 3), lengths=lengths)
+    pooling = LastPooling(8 if bidirectional else 4, bidirectional=bidirectional)
+    assert torch.equal(pooling.pool_state(h_n), pooling(y, lengths))

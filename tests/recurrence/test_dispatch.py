@@ -65,7 +65,7 @@ def test_a_forced_backend_never_falls_back() -> None:
 
 def test_an_unknown_backend_is_named_with_the_known_ones() -> None:
     with (
-        pytest.raises(BackendError, match=r"'cuddn'.*'cpu', 'eager'"),
+        pytest.raises(BackendError, match=r"'cuddn'.*'cpu', .*'eager'"),
         fastrnn.use_backend("cuddn"),
     ):
         pass

@@ -26,7 +26,7 @@ def _poisoned_memory() -> None:
     """Switch the poisoning off here: opcheck compares whole tensors, unset reserves included."""
 
 
-@pytest.mark.parametrize("backend", ["cpu", "eager"])
+@pytest.mark.parametrize("backend", ["cpu", "eager", "triton"])
 @pytest.mark.parametrize("lengths", ["none", "equal"])
 @pytest.mark.parametrize("num_directions", [1, 2])
 def test_opcheck(backend: str, lengths: str, num_directions: int) -> None:

@@ -2,6 +2,8 @@
 
 from fastrnn.recurrence.backends.base import Backend
 from fastrnn.recurrence.backends.cpu import CpuBackend
+from fastrnn.recurrence.backends.cudnn import CudnnBackend
 from fastrnn.recurrence.backends.eager import EagerBackend
+from fastrnn.recurrence.backends.triton import TritonBackend
 
-__all__ = ["Backend", "CpuBackend", "EagerBackend"]
+__all__ = ["Backend", "CpuBackend", "CudnnBackend", "EagerBackend", "TritonBackend"]

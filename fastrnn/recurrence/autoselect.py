@@ -1,0 +1,310 @@
+"""What `auto` takes on a GPU: the backend that a trial found fastest and right, else the baseline.
+
+A class of problems is tried out once per device and remembered; see `decisions`. Where no trial may
+run, what is known counts, else the baseline: `cudnn` where it supports the problem, else the last
+backend, which is plain torch. So no number ever comes from a kernel that was not checked on this
+GPU, and nothing is slower than the baseline.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import threading
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from fastrnn._version import __version__
+from fastrnn.recurrence.backends import Backend
+from fastrnn.recurrence.decisions import Decision, DecisionStore, ProblemClass
+from fastrnn.recurrence.hardware import (
+    AUTOTUNE_VARIABLE,
+    Cuda,
+    DeviceFacts,
+    Hardware,
+    autotune_enabled,
+    triton_version,
+)
+from fastrnn.recurrence.problem import Problem
+from fastrnn.recurrence.tracing import constant_while_tracing
+from fastrnn.recurrence.trial import MAX_STEPS, hold_trial
+
+BASELINE = "cudnn"
+
+_LONGEST_BITS = (MAX_STEPS - 1).bit_length()
+
+_Key = tuple[Any, ...]
+
+
+def considers(backend: Backend, problem: Problem) -> bool:
+    """Whether `auto` may take a backend for a problem."""
+    on_device = backend.devices is None or problem.device.type in backend.devices
+    return on_device and not backend.supports(problem)
+
+
+class AutoSelector:
+    """Chooses among backends by trial.
+
+    Parameters
+    ----------
+    backends : sequence of Backend
+        All there are; the last supports every problem.
+    store : DecisionStore, optional
+        Where decisions are kept; by default in memory, the user's cache and the package.
+    hardware : Hardware, optional
+        On which trials run; by default torch's "cuda".
+    """
+
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        store: DecisionStore | None = None,
+        hardware: Hardware | None = None,
+    ) -> None:
+        self.backends = tuple(backends)
+        self.store = store or DecisionStore()
+        self.hardware = hardware or Cuda()
+        self._chosen: dict[_Key, Backend] = {}
+        self._classes: dict[_Key, ProblemClass | None] = {}
+        self._facts: dict[torch.device, DeviceFacts | None] = {}
+        self._trial_lock = threading.Lock()
+
+    def choose(self, problem: Problem) -> Backend:
+        """Choose the backend for a problem."""
+        if torch.compiler.is_compiling() or _is_symbolic(problem):
+            return self._choose_for_any_length(problem)
+        baseline = self._baseline(problem)
+        p = problem
+        key = (
+            baseline.name,
+            p.device,
+            p.dtype,
+            p.hidden_size,
+            p.input_size,
+            (p.batch_size - 1).bit_length(),
+            min((p.seq_len - 1).bit_length(), _LONGEST_BITS + 1),
+            p.num_directions,
+            p.proj_size,
+            p.variable_length,
+            p.training,
+            p.last_state_only,
+            p.allow_tf32,
+        )
+        chosen = self._chosen.get(key)
+        if chosen is not None and (chosen is baseline or not chosen.supports(problem)):
+            return chosen
+        decided = self._decide(problem, baseline, key)
+        if decided is None:
+            return baseline
+        self._chosen.setdefault(key, decided)
+        return decided
+
+    def _decide(self, problem: Problem, baseline: Backend, key: _Key) -> Backend | None:
+        """Find or make the decision for a problem; None if there is none to remember."""
+        if problem.batch_size == 0 or problem.input_size == 0:
+            return None
+        problem_class = self._class_of(problem, baseline, key)
+        if problem_class is None:
+            return None
+        contenders = self._contenders(problem, baseline)
+        if not contenders:
+            return baseline
+        decision = self.store.lookup(problem_class)
+        if not _settles(decision, contenders) and self._may_try(problem.device):
+            decision = self._try_once(problem, problem_class, contenders, baseline)
+        if decision is None:
+            return self._verified_elsewhere(problem_class, contenders, baseline)
+        for backend in contenders:
+            if backend.name == decision.winner:
+                return backend
+        # The winner of this class may not support this very problem; others it may.
+        return baseline if decision.winner == baseline.name else None
+
+    def _baseline(self, problem: Problem) -> Backend:
+        for backend in self.backends:
+            if backend.name == BASELINE and considers(backend, problem):
+                return backend
+        return self.backends[-1]
+
+    def _contenders(self, problem: Problem, baseline: Backend) -> list[Backend]:
+        return [
+            backend
+            for backend in self.backends[:-1]
+            if backend is not baseline and considers(backend, problem)
+        ]
+
+    def _try_once(
+        self,
+        problem: Problem,
+        problem_class: ProblemClass,
+        contenders: Sequence[Backend],
+        baseline: Backend,
+    ) -> Decision:
+        """Hold a trial, one at a time: two at once would disturb each other's times."""
+        with self._trial_lock:
+            self.store.refresh()  # another thread or process may have decided meanwhile
+            decision = self.store.lookup(problem_class)
+            if decision is not None and _settles(decision, contenders):
+                return decision
+            decision, lasting = hold_trial(problem, contenders, baseline, self.hardware)
+            self.store.add(problem_class, decision, lasting=lasting)
+        if baseline.name in decision.dropped:
+            reasons = "; ".join(f"{name}: {why}" for name, why in decision.dropped.items())
+            warnings.warn(
+                f"a trial of backends failed, so {baseline.name!r} is taken ({reasons}); "
+                f"{AUTOTUNE_VARIABLE}=0 switches trials off",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return decision
+
+    def _verified_elsewhere(
+        self, problem_class: ProblemClass, contenders: Sequence[Backend], baseline: Backend
+    ) -> Backend | None:
+        """Find the fastest that was right in a trial against another baseline.
+
+        `cudnn` takes no lengths while a CUDA graph is captured. Plain torch, step by step, is then
+        the baseline, and slower than any kernel that was checked before the capture.
+        """
+        if baseline is not self.backends[-1]:
+            return None
+        times = [
+            (time, backend.name)
+            for decision in self.store.similar(problem_class, "baseline")
+            for backend in contenders
+            if (time := decision.microseconds.get(backend.name)) is not None
+        ]
+        return self._by_name(min(times)[1]) if times else None
+
+    def _may_try(self, device: torch.device) -> bool:
+        return autotune_enabled() and not _is_recorded() and self.hardware.may_time(device)
+
+    def _choose_for_any_length(self, problem: Problem) -> Backend:
+        """Choose where T and B are symbols: take a winner only if it wins for all that is known."""
+        p = problem
+        if p.batch_size == 0:
+            return self.backends[-1]
+        winner = self._agreed_winner(
+            p.device,
+            p.dtype,
+            # What a layer's weights fix may be a guard of the compiled program.
+            operator.index(p.hidden_size),
+            operator.index(p.input_size),
+            operator.index(p.num_directions),
+            operator.index(p.proj_size),
+            p.variable_length,
+            p.training,
+            p.last_state_only,
+            p.allow_tf32,
+        )
+        return self._by_name(winner)
+
+    def _by_name(self, name: str) -> Backend:
+        for backend in self.backends:
+            if backend.name == name:
+                return backend
+        return self.backends[-1]
+
+    @constant_while_tracing
+    def _agreed_winner(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        hidden_size: int,
+        input_size: int,
+        num_directions: int,
+        proj_size: int,
+        variable_length: bool,
+        training: bool,
+        last_state_only: bool,
+        allow_tf32: bool,
+    ) -> str:
+        problem = Problem(
+            seq_len=MAX_STEPS,  # stands for any, as does the batch
+            batch_size=1,
+            input_size=input_size,
+            hidden_size=hidden_size,
+            num_directions=num_directions,
+            proj_size=proj_size,
+            dtype=dtype,
+            device=device,
+            variable_length=variable_length,
+            training=training,
+            last_state_only=last_state_only,
+            allow_tf32=allow_tf32,
+        )
+        baseline = self._baseline(problem)
+        facts = self._describe(device)
+        if facts is None or input_size == 0:
+            return baseline.name
+        known = self.store.similar(
+            _classify(problem, facts, baseline), "batch_size_up_to", "seq_len_up_to"
+        )
+        winners = {decision.winner for decision in known}
+        usable = {backend.name for backend in self._contenders(problem, baseline)}
+        return winners.pop() if len(winners) == 1 and winners <= usable else baseline.name
+
+    def _class_of(self, problem: Problem, baseline: Backend, key: _Key) -> ProblemClass | None:
+        if key not in self._classes:
+            facts = self._describe(problem.device)
+            self._classes[key] = None if facts is None else _classify(problem, facts, baseline)
+        return self._classes[key]
+
+    def _describe(self, device: torch.device) -> DeviceFacts | None:
+        if device not in self._facts:
+            self._facts[device] = self.hardware.describe(device)
+        return self._facts[device]
+
+
+def _classify(problem: Problem, facts: DeviceFacts, baseline: Backend) -> ProblemClass:
+    p = problem
+    return ProblemClass(
+        device_name=facts.name,
+        compute_capability=facts.compute_capability,
+        **current_versions(),
+        baseline=baseline.name,
+        dtype=str(p.dtype).removeprefix("torch."),
+        allow_tf32=p.allow_tf32,
+        hidden_size=p.hidden_size,
+        proj_size=p.proj_size,
+        num_directions=p.num_directions,
+        input_size_up_to=_range_end(p.input_size),
+        input_alignment=next(n for n in (128, 8, 1) if p.input_size % n == 0),
+        batch_size_up_to=_range_end(p.batch_size),
+        seq_len_up_to=_range_end(p.seq_len) if p.seq_len <= MAX_STEPS else None,
+        variable_length=p.variable_length,
+        training=p.training,
+        last_state_only=p.last_state_only,
+    )
+
+
+@functools.cache
+def current_versions() -> dict[str, str]:
+    """Versions that a decision holds for, by field of `ProblemClass`."""
+    return {"fastrnn": __version__, "torch": str(torch.__version__), "triton": triton_version()}
+
+
+def _settles(decision: Decision | None, contenders: Sequence[Backend]) -> bool:
+    """Whether a decision was made with all of the contenders in view."""
+    return decision is not None and all(decision.covers(backend.name) for backend in contenders)
+
+
+def _range_end(size: int) -> int:
+    return 1 << (size - 1).bit_length()
+
+
+def _is_symbolic(problem: Problem) -> bool:
+    """Whether sizes are symbols of a trace that torch's compiler does not lead."""
+    return type(problem.seq_len) is not int or type(problem.batch_size) is not int
+
+
+def _is_recorded() -> bool:
+    """Whether operations do more now than compute: traced, transformed, faked or counted."""
+    return (
+        torch._C._get_tracing_state() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )

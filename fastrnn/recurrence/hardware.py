@@ -1,0 +1,96 @@
+"""What choosing a backend needs of a GPU: which it is, whether it may be timed, and a clock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from importlib import metadata
+from typing import NamedTuple, Protocol
+
+import torch
+
+AUTOTUNE_VARIABLE = "FASTRNN_AUTOTUNE"
+
+_TRITON_PACKAGES = ("triton", "pytorch-triton", "pytorch-triton-rocm")
+
+
+class DeviceFacts(NamedTuple):
+    """Which device it is."""
+
+    name: str
+    compute_capability: str
+
+
+class Hardware(Protocol):
+    """A kind of device on which backends are compared."""
+
+    def describe(self, device: torch.device) -> DeviceFacts | None:
+        """Say which device it is; None if this machine has none like it."""
+        ...
+
+    def may_time(self, device: torch.device) -> bool:
+        """Whether kernels may be run and waited for now."""
+        ...
+
+    def on(self, device: torch.device) -> AbstractContextManager[object]:
+        """Make it the current device, with the stream that its user has chosen."""
+        ...
+
+    def time(self, run: Callable[[], object]) -> float:
+        """Run something on the current device and return how long it took, in microseconds."""
+        ...
+
+
+class Cuda:
+    """GPUs that torch calls "cuda"."""
+
+    def describe(self, device: torch.device) -> DeviceFacts | None:
+        """Ask the driver; None where torch sees no GPU, as for fake tensors on another machine."""
+        if not torch.cuda.is_available():
+            return None
+        properties = torch.cuda.get_device_properties(device)
+        return DeviceFacts(properties.name, f"{properties.major}.{properties.minor}")
+
+    def may_time(self, device: torch.device) -> bool:
+        """Refuse while a CUDA graph is captured on the current stream: waiting would break it."""
+        with torch.cuda.device(device):
+            return not torch.cuda.is_current_stream_capturing()
+
+    def on(self, device: torch.device) -> AbstractContextManager[object]:
+        """Switch to the device; its current stream stays the user's."""
+        return torch.cuda.device(device)
+
+    def time(self, run: Callable[[], object]) -> float:
+        """Time between two events on the current stream, one before and one after the work."""
+        start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end)) * 1e3
+
+
+def autotune_enabled() -> bool:
+    """Whether trials may be held: unless ``FASTRNN_AUTOTUNE`` is 0.
+
+    Raises
+    ------
+    ValueError
+        If the variable is neither 0 nor 1.
+    """
+    value = os.environ.get(AUTOTUNE_VARIABLE) or "1"
+    if value not in ("0", "1"):
+        raise ValueError(f"{AUTOTUNE_VARIABLE} is {value!r}; it should be 0 or 1")
+    return value == "1"
+
+
+def triton_version() -> str:
+    """Version of the installed Triton, "" without; asked of its package, as importing is slow."""
+    for package in _TRITON_PACKAGES:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return ""

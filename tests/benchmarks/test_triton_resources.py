@@ -1,0 +1,63 @@
+"""The Triton kernels, compiled for GPUs that are not here."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.triton_resources import (
+    CAPABILITIES,
+    JSON_FILE,
+    TABLE_FILE,
+    Variant,
+    differences,
+    problems,
+    table,
+    variants,
+)
+
+ROOT = Path(__file__).parents[2]
+STORED = json.loads(JSON_FILE.read_text())
+
+
+def test_every_configuration_compiles_without_spills_and_as_stored() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("TRITON_INTERPRET", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.triton_resources", "--check"],
+        capture_output=True, text=True, check=False, cwd=ROOT, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+
+
+def test_all_that_is_compiled_is_stored_and_shown() -> None:
+    names = [variant.name for capability in CAPABILITIES for variant in variants(capability)]
+    assert len(set(names)) == len(names)
+    assert set(names) == set(STORED["kernels"])
+    assert TABLE_FILE.read_text() == table(STORED)
+
+
+VARIANT = Variant("forward", "float16", 128, 8, 16, 80)
+GOOD = {"stack_bytes": 0, "local": 0, "shared_bytes": 139_264, "tensor_core": 16}
+
+
+def test_what_must_not_be_is_found() -> None:
+    assert problems(VARIANT, GOOD) == []
+    for change, problem in (
+        ({"stack_bytes": 8}, "spills"),
+        ({"local": 1}, "spills"),
+        ({"shared_bytes": 170_000}, "needs 170000 bytes"),
+        ({"tensor_core": 0}, "no tensor core"),
+    ):
+        assert problem in "; ".join(problems(VARIANT, {**GOOD, **change}))
+    exact = replace(VARIANT, dtype="float32", hidden_size=64)
+    assert problems(exact, {**GOOD, "shared_bytes": 1}) == ["rounds to TF32"]
+
+
+def test_a_kernel_that_is_not_as_stored_is_found() -> None:
+    name, cell = next(iter(STORED["kernels"].items()))
+    assert differences(STORED, {name: cell}) == []
+    (found,) = differences(STORED, {name: {**cell, "registers": cell["registers"] + 1}})
+    assert "not as stored" in found

@@ -1,0 +1,356 @@
+"""The Triton backend beside the common grid: its limits, its launches, and very large batches."""
+
+import mmap
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from fastrnn.recurrence.backends import TritonBackend
+from fastrnn.recurrence.backends.base import WantedGrads
+from fastrnn.recurrence.backends.eager import reference_gradients
+from fastrnn.recurrence.backends.triton import _lacking
+from fastrnn.recurrence.ops import lstm_layer
+from fastrnn.recurrence.problem import LayerArgs, Problem
+from fastrnn.recurrence.triton_kernels import launch
+from fastrnn.recurrence.triton_kernels.config import (
+    MAX_FUSED_INPUT_SIZE,
+    MAX_HIDDEN_SIZE,
+    KernelConfig,
+    candidates,
+    fuses_input,
+    padded_size,
+    shared_memory,
+)
+from fastrnn.recurrence.triton_kernels.padding import missing_units
+
+from .conftest import Case
+
+interpreted_only = pytest.mark.skipif(
+    not launch.INTERPRETED, reason="Triton's interpreter is off: a GPU is there"
+)
+
+MAP_NORESERVE = 0x4000  # of Linux; Python does not name it
+
+PROBLEM = Problem(8, 2, 3, 4, 1, 0, torch.float16, torch.device("cpu"))
+
+
+def test_supports_ends_where_the_weights_no_longer_fit_on_chip() -> None:
+    backend = TritonBackend()
+    for dtype, limit in MAX_HIDDEN_SIZE.items():
+        assert backend.supports(replace(PROBLEM, dtype=dtype, hidden_size=limit)) == []
+        (reason,) = backend.supports(replace(PROBLEM, dtype=dtype, hidden_size=limit + 1))
+        assert f"hidden_size is {limit + 1}" in reason
+        assert str(limit) in reason
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"dtype": torch.float64}, "float64 is not"),
+        ({"proj_size": 2}, "proj_size"),
+        ({"batch_size": 0}, "no elements"),
+        ({"input_size": 0}, "no elements"),
+        ({"device": torch.device("meta")}, "meta, not on a GPU"),
+    ],
+)
+def test_supports_gives_reasons(change: dict[str, object], reason: str) -> None:
+    assert reason in "; ".join(TritonBackend().supports(replace(PROBLEM, **change)))  # type: ignore[arg-type]
+
+
+def on_gpu(monkeypatch: pytest.MonkeyPatch, **properties: object) -> list[str]:
+    """Reasons against a large layer on a described GPU."""
+    known = {"name": "a GPU", "major": 9, "minor": 0, "shared_memory_per_block_optin": 232_448}
+    device = SimpleNamespace(**{**known, **properties})
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: device)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(launch, "INTERPRETED", False)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    _lacking.cache_clear()
+    problem = replace(PROBLEM, device=torch.device("cuda", 0), hidden_size=128)
+    reasons = TritonBackend().supports(problem)
+    _lacking.cache_clear()
+    return reasons
+
+
+def test_supports_asks_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert on_gpu(monkeypatch) == []
+    assert on_gpu(monkeypatch, major=8, shared_memory_per_block_optin=166_912) == []
+    (reason,) = on_gpu(monkeypatch, major=8, minor=9, shared_memory_per_block_optin=101_376)
+    assert "bytes of shared memory; a GPU has 101376" in reason
+    (reason,) = on_gpu(monkeypatch, major=7, minor=5)
+    assert "compute capability (7, 5)" in reason
+
+
+@interpreted_only
+def test_cpu_tensors_are_for_the_interpreter_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert TritonBackend().supports(PROBLEM) == []
+    (reason,) = TritonBackend().supports(replace(PROBLEM, device=torch.device("cuda", 0)))
+    assert "TRITON_INTERPRET=1 is for CPU tensors" in reason
+    monkeypatch.delenv("TRITON_INTERPRET")
+    assert TritonBackend().supports(PROBLEM) == ["the tensors are on cpu, not on a GPU"]
+
+
+def test_a_missing_triton_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastrnn.recurrence.backends.triton.find_spec", lambda _: None)
+    assert TritonBackend().unavailable() == ["Triton is not installed"]
+
+
+def test_sizes_are_padded_to_what_the_instructions_take() -> None:
+    for size in range(1, 129):
+        assert padded_size(size) >= max(16, size)
+        assert padded_size(size) & (padded_size(size) - 1) == 0
+        assert (size + missing_units(size)) % 8 == 0
+        assert padded_size(size + missing_units(size)) == padded_size(size)
+
+
+def test_weights_and_exchange_fit_into_shared_memory() -> None:
+    for dtype, limit in MAX_HIDDEN_SIZE.items():
+        assert shared_memory(dtype, limit) <= 163 * 1024
+        assert shared_memory(dtype, 2 * limit) > 227 * 1024
+
+
+def test_very_small_inputs_are_multiplied_by_the_kernel_in_16_bit_types() -> None:
+    assert fuses_input(torch.float16, MAX_FUSED_INPUT_SIZE)
+    assert not fuses_input(torch.bfloat16, MAX_FUSED_INPUT_SIZE + 1)
+    assert not fuses_input(torch.float32, 1)
+
+
+@pytest.mark.parametrize(
+    ("input_size", "bias"), [(1, True), (1, False), (3, True), (3, False), (4, True)]
+)
+def test_inputs_around_the_limit_of_fusing(input_size: int, bias: bool) -> None:
+    from .test_backends import assert_right
+
+    case = Case(3, 9, input_size, 20, 2, "random", True, bias, dtype=torch.float16)
+    assert_right("triton", case)
+
+
+@pytest.mark.parametrize("hidden_size", [63, 64, 65, 127, 128])
+def test_hidden_sizes_up_to_the_limit(hidden_size: int) -> None:
+    from .test_backends import assert_right
+
+    assert_right("triton", Case(3, 3, 5, hidden_size, 1, "random", dtype=torch.float16))
+    if hidden_size <= 64:
+        assert_right("triton", Case(3, 3, 5, hidden_size, 1, "random", dtype=torch.float32))
+
+
+def detached(args: LayerArgs) -> LayerArgs:
+    return args.map(Tensor.detach)
+
+
+@pytest.mark.parametrize("input_size", [2, 20])
+def test_the_last_state_alone_is_the_same_without_an_output(input_size: int) -> None:
+    args = detached(Case(6, 5, input_size, 8, 2, "zeros", dtype=torch.float16).build()[0])
+    _, h_n, c_n = lstm_layer(args, "triton")
+    y, h_alone, c_alone = lstm_layer(args, "triton", last_state_only=True)
+    assert y.shape == (0, 5, 16)
+    assert torch.equal(h_n, h_alone)
+    assert torch.equal(c_n, c_alone)
+
+
+def test_views_on_odd_addresses_are_right() -> None:
+    args = detached(Case(3, 2, 5, 8).build()[0])
+    buffer = torch.zeros(args.w_hh.numel() + 1)
+    shifted = buffer[1:].view_as(args.w_hh).copy_(args.w_hh)
+    assert shifted.data_ptr() % 16 != 0
+    for got, want in zip(
+        lstm_layer(args._replace(w_hh=shifted), "triton"), lstm_layer(args, "triton"), strict=True
+    ):
+        assert torch.equal(got, want)
+
+
+def test_lengths_out_of_range_reach_no_other_memory() -> None:
+    """On a GPU nobody reads lengths before the launch, so the launch must bound them."""
+    from fastrnn.recurrence.backends.triton import _by_falling_length
+
+    problem = replace(PROBLEM, batch_size=4, seq_len=8)
+    order, lengths = _by_falling_length(torch.tensor([3, 1 << 40, -5, 9]), problem)
+    assert lengths is not None
+    assert order is not None
+    assert lengths.tolist() == [8, 8, 3, 0] or lengths.tolist() == [8, 3, 0, 0]
+    assert sorted(order.tolist()) == [0, 1, 2, 3]
+
+
+@interpreted_only
+@pytest.mark.skipif(sys.platform != "linux", reason="maps more memory than there is: Linux only")
+def test_offsets_beyond_two_to_the_31st() -> None:
+    """A batch of 2**26 sequences, of which two tiles run: only their pages are ever touched."""
+    hidden, batch, steps, far = 16, 1 << 26, 3, 3 * 8
+    assert steps * batch * 4 * hidden > 2**31 > batch * hidden
+    few, grads = Case(steps, far, 5, hidden, states=True, lengths="random").build()
+    few = detached(few)
+    assert few.h_0 is not None
+    assert few.c_0 is not None
+    assert few.lengths is not None
+    rows = torch.cat([torch.arange(8), torch.arange(batch - 16, batch)])
+
+    def sparse(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        size = dtype.itemsize * torch.Size(shape).numel()
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+        return torch.frombuffer(mmap.mmap(-1, size, flags), dtype=dtype).view(shape)
+
+    gates = sparse(steps, batch, 4 * hidden)
+    for t in range(steps):
+        gates[t, rows] = few.x[t] @ few.w_ih[0].t() + few.bias[0]  # type: ignore[index]
+    states = [sparse(1, batch, hidden) for _ in range(4)]
+    for full, given in zip(states[:2], (few.h_0, few.c_0), strict=True):
+        full[0, rows] = given[0]
+    y, cells = (sparse(steps, batch, hidden) for _ in range(2))
+    launch.lstm_forward[(3, 1)](
+        gates=gates, x=None, w_ih=None, bias=None, w_hh=few.w_hh, h_0=states[0], c_0=states[1],
+        y=y, h_n=states[2], c_n=states[3], cells=cells, order=rows,
+        lengths=few.lengths.to(torch.int32), seq_len=steps, batch_size=batch, given=7,
+        INPUT_SIZE=0, HIDDEN_SIZE=hidden, PADDED_SIZE=16, DIRECTIONS=1, TILE=8, FUSED_INPUT=False,
+        SAVE=True, FAST=False, PRECISION="interpreted",
+    )  # fmt: skip
+    want = lstm_layer(few, "eager")
+    got = (y[:, rows], states[2][:, rows], states[3][:, rows])
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b)
+
+    full_grads = [sparse(steps, batch, hidden), *(sparse(1, batch, hidden) for _ in range(2))]
+    for full, given in zip(full_grads, grads, strict=True):
+        full[:, rows] = given
+    grad_states = [sparse(1, batch, hidden) for _ in range(2)]
+    launch.lstm_backward[(3, 1)](
+        gates=gates, cells=cells, c_0=states[1], grad_y=full_grads[0], grad_h_n=full_grads[1],
+        w_hh_t=few.w_hh.view(1, 4, hidden, hidden).transpose(2, 3).contiguous(),
+        grad_c_n=full_grads[2], grad_gates=sparse(steps, batch, 4 * hidden),
+        grad_h_0=grad_states[0], grad_c_0=grad_states[1], order=rows,
+        lengths=few.lengths.to(torch.int32), seq_len=steps, batch_size=batch, given=15,
+        HIDDEN_SIZE=hidden, PADDED_SIZE=16, DIRECTIONS=1, TILE=8, FAST=False,
+        PRECISION="interpreted",
+    )  # fmt: skip
+    expected = reference_gradients(few, grads, WantedGrads(), create_graph=False)
+    for got_state, name in zip(grad_states, ("h_0", "c_0"), strict=True):
+        torch.testing.assert_close(got_state[:, rows], getattr(expected, name))
+
+
+def test_every_choice_of_configuration_depends_on_the_layer_only() -> None:
+    for dtype in MAX_HIDDEN_SIZE:
+        for size in (1, 16, 40, MAX_HIDDEN_SIZE[dtype]):
+            for allow_tf32 in (False, True):
+                forward = candidates("forward", dtype, size, 84, allow_tf32=allow_tf32)
+                backward = candidates("backward", dtype, size, 84, allow_tf32=allow_tf32)
+                assert len(forward) <= 2  # so that a first call takes seconds at most
+                assert len(backward) <= 2
+                for config in (*forward, *backward):
+                    assert config.num_warps & (config.num_warps - 1) == 0
+                    assert config.num_warps * 32 <= 1024
+
+
+@pytest.fixture
+def tunable(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Let the interpreted kernels be tuned, on a trial small enough for it."""
+    monkeypatch.setattr(launch, "_TRIAL_STEPS", 2)
+    monkeypatch.setattr(launch, "_TRIAL_BATCH", 9)
+    monkeypatch.setattr(launch, "may_tune", lambda: True)
+    monkeypatch.setattr(launch, "_known", {})
+    launch._tuner.cache_clear()
+    return monkeypatch
+
+
+@interpreted_only
+@pytest.mark.parametrize("slow_tile", [8, 16])
+def test_the_fastest_configuration_is_found_once_and_used(
+    slow_tile: int, tunable: pytest.MonkeyPatch
+) -> None:
+    timed: list[object] = []
+
+    def time(call: object, quantiles: object) -> list[float]:
+        call()  # type: ignore[operator]
+        timed.append(call)
+        tile = 8 if len(timed) % 2 == 1 else 16  # in the order of the candidates
+        return [2.0 if tile == slow_tile else 1.0] * 3
+
+    tunable.setattr(launch, "_time", time)
+    launch._tuner.cache_clear()
+    args = detached(Case(4, 3, 20, 16, dtype=torch.float16).build()[0])
+    want = lstm_layer(args, "eager")[0]
+    for seq_len, batch_size in ((4, 3), (3, 3), (2, 1)):  # another length or batch: no new trial
+        part = args._replace(x=args.x[:seq_len, :batch_size])
+        got = lstm_layer(part, "triton")[0]
+        torch.testing.assert_close(got, want[:seq_len, :batch_size], atol=2e-3, rtol=0)
+    assert len(timed) == 2
+    (config,) = launch._known.values()
+    assert config == KernelConfig(tile=24 - slow_tile, num_warps=2)
+
+
+@interpreted_only
+def test_a_trial_leaves_the_random_numbers_alone(tunable: pytest.MonkeyPatch) -> None:
+    tunable.setattr(launch, "_time", lambda call, quantiles: [1.0] * 3)
+    launch._tuner.cache_clear()
+    args = detached(Case(2, 2, 20, 16, dtype=torch.float16).build()[0])
+    state = torch.get_rng_state()
+    lstm_layer(args, "triton")
+    assert len(launch._known) == 1
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_nothing_is_tuned_while_interpreted_captured_or_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if launch.INTERPRETED:
+        assert not launch.may_tune()
+    monkeypatch.setattr(launch, "INTERPRETED", False)
+    capturing = False
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing)
+    assert launch.may_tune()
+    capturing = True
+    assert not launch.may_tune()
+    capturing = False
+    monkeypatch.setenv("FASTRNN_AUTOTUNE", "0")
+    assert not launch.may_tune()
+
+
+# Raised by torch's own tracing of any autograd.Function.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_compiles_without_a_graph_break() -> None:
+    args, _ = Case(4, 3, 4, 5, 2, "random").build()
+
+    def run(x: Tensor) -> Tensor:
+        return lstm_layer(args._replace(x=x), "triton")[0]
+
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True, dynamic=True)
+    for seq_len in (4, 3):
+        x = args.x[:seq_len].detach().requires_grad_()
+        args = args._replace(lengths=torch.tensor([seq_len, 1, 2]))
+        results = [torch.autograd.grad(f(x).square().sum(), x)[0] for f in (compiled, run)]
+        assert torch.equal(*results)
+
+
+SPECIALIZATIONS = """
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.compiler import make_backend
+from triton.runtime.jit import create_function_from_signature
+from fastrnn.recurrence.triton_kernels.launch import lstm_backward, lstm_forward
+
+backend = make_backend(GPUTarget("cuda", 90, 32))
+for kernel in (lstm_forward, lstm_backward):
+    bind = create_function_from_signature(kernel.signature, kernel.params, backend)
+    seen = set()
+    for seq_len, batch_size, given in [(1, 1, 0), (16, 16, 1), (7, 3, 3), (8192, 1024, 2)]:
+        values = {
+            p.name: 1 if p.is_constexpr else torch.empty(1 << 10, dtype=torch.float16)
+            for p in kernel.params
+        }
+        values |= {"seq_len": seq_len, "batch_size": batch_size, "given": given}
+        _, specialization, _ = bind(**values)
+        seen.add(str(specialization))
+    assert len(seen) == 1, seen
+"""
+
+
+def test_another_length_or_batch_compiles_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SPECIALIZATIONS],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
