@@ -182,6 +182,18 @@ def read_decisions(path: Path) -> Contents:
     return Contents(decisions, f"{damaged} damaged entries are left out" if damaged else None)
 
 
+def decisions_as_text(decisions: Decisions) -> str:
+    """Write decisions as a decision file has them."""
+    entries = [
+        {
+            "problem": asdict(problem_class),
+            **{f.name: getattr(decision, f.name) for f in fields(decision)},
+        }
+        for problem_class, decision in decisions.items()
+    ]
+    return json.dumps({"schema": SCHEMA, "decisions": entries}, indent=2) + "\n"
+
+
 def merge_decisions(path: Path, new: Decisions) -> None:
     """Add decisions to a file, replacing older ones of the same classes.
 
@@ -194,7 +206,7 @@ def merge_decisions(path: Path, new: Decisions) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.with_name(f"{path.name}.lock")):
-        text = _as_text(read_decisions(path).decisions | new)
+        text = decisions_as_text(read_decisions(path).decisions | new)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -303,17 +315,6 @@ def _decision_from(entry: Any) -> Decision:
         dropped=dict(dropped),
         date=entry["date"],
     )
-
-
-def _as_text(decisions: Decisions) -> str:
-    entries = [
-        {
-            "problem": asdict(problem_class),
-            **{f.name: getattr(decision, f.name) for f in fields(decision)},
-        }
-        for problem_class, decision in decisions.items()
-    ]
-    return json.dumps({"schema": SCHEMA, "decisions": entries}, indent=2) + "\n"
 
 
 @contextmanager

@@ -1,0 +1,189 @@
+"""Which cells `speed` measures, the most telling first, and what each may cost."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+# A value's penalty; a cell's is the sum of its values'. Those with none come first: a strip's
+# sequence through a small layer, trained or used in half precision or as torch does by default.
+HIDDEN_SIZES = {64: 0, 128: 0, 32: 0, 256: 2, 512: 3, 1024: 4}
+BATCH_SIZES = {32: 0, 256: 0, 1: 0, 1024: 2}
+INPUT_SIZES = {84: 0, 3: 0, 28: 2, 128: 2}
+SEQ_LENS = {1024: 0, 256: 2, 8192: 3}
+PRECISIONS = {"fp16": 0, "tf32": 0, "bf16": 2, "fp32": 2}
+PENALTY_OF_ONE_PACKED_SEQUENCE = 2
+PENALTY_OF_OTHER_VALUES = 5
+
+BYTES = {"fp16": 2, "bf16": 2, "tf32": 4, "fp32": 4}
+# Rough effective rates in multiply-adds per microsecond, for estimates only.
+RATES = {"fp16": 7.5e7, "bf16": 7.5e7, "tf32": 4e7, "fp32": 1.5e7}
+
+MIN_ROUNDS, MAX_ROUNDS = 3, 20
+SECONDS_PER_CELL = 0.8
+GATE_SECONDS = 0.5
+WARM_UP_CALLS = 3
+MEMORY_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One layer on one shape in one mode; packed draws lengths from T/8..T.
+
+    The gradient of x is asked for only where I is 128: that stands for a layer above another one,
+    the smaller sizes for the features of a strip, which need none.
+    """
+
+    input_size: int
+    hidden_size: int
+    batch_size: int
+    seq_len: int
+    precision: str
+    packed: bool
+    training: bool
+
+    @property
+    def name(self) -> str:
+        """All of it, in a line."""
+        return f"{self.shape}, {self.precision}, {self.mode}"
+
+    @property
+    def shape(self) -> str:
+        """Sizes alone."""
+        return f"I={self.input_size}, H={self.hidden_size}, B={self.batch_size}, T={self.seq_len}"
+
+    @property
+    def mode(self) -> str:
+        """Whether lengths vary, and what runs."""
+        lengths = "packed" if self.packed else "padded"
+        return f"{lengths}, {'forward+backward' if self.training else 'inference'}"
+
+    @property
+    def kernel_class(self) -> str:
+        """Cells that should run the same kernels."""
+        return f"H={self.hidden_size}, {self.precision}, {self.mode}"
+
+    @property
+    def wants_grad_x(self) -> bool:
+        """Whether the gradient of the input is asked for."""
+        return self.training and self.input_size >= 128
+
+    @property
+    def measures_auto(self) -> bool:
+        """Whether `auto` is worth its trial of the backends here; it is measured on some cells."""
+        return self.penalty == 0 and self.input_size == 84
+
+    @property
+    def penalty(self) -> int:
+        """How little it tells; 0 is the most."""
+        alone = self.packed and self.batch_size == 1
+        other = PENALTY_OF_OTHER_VALUES
+        return (
+            HIDDEN_SIZES.get(self.hidden_size, other)
+            + BATCH_SIZES.get(self.batch_size, other)
+            + INPUT_SIZES.get(self.input_size, other)
+            + SEQ_LENS.get(self.seq_len, other)
+            + PRECISIONS[self.precision]
+            + (PENALTY_OF_ONE_PACKED_SEQUENCE if alone else 0)
+        )
+
+    @property
+    def bytes_needed(self) -> int:
+        """Upper estimate of device memory: x, y and their gradients, what backward keeps."""
+        per_step = 2 * self.input_size + (14 if self.training else 6) * self.hidden_size
+        return self.seq_len * self.batch_size * per_step * BYTES[self.precision]
+
+    def call_ms(self) -> float:
+        """Estimated milliseconds of one call on a large GPU."""
+        overhead = 12.0 if self.packed else 5.0
+        products = 4 * self.hidden_size * (self.input_size + self.hidden_size) * self.batch_size
+        step_us = overhead + products / RATES[self.precision]
+        return self.seq_len * step_us * (3 if self.training else 1) / 1e3
+
+    def seconds(self, peers: int) -> float:
+        """Estimated seconds of the whole cell with some peers."""
+        turn = peers * self.call_ms() / 1e3
+        rounds = min(max(SECONDS_PER_CELL / turn, MIN_ROUNDS), MAX_ROUNDS)
+        return GATE_SECONDS + turn * (WARM_UP_CALLS + rounds)
+
+    def as_params(self) -> dict[str, Any]:
+        """Its fields, to be sent to a worker."""
+        return asdict(self)
+
+
+def all_cells() -> list[Cell]:
+    """Every cell, the most telling first; of equals, all modes of a shape together."""
+    product = itertools.product(
+        HIDDEN_SIZES, BATCH_SIZES, INPUT_SIZES, SEQ_LENS, PRECISIONS, (False, True), (True, False)
+    )
+    cells = [Cell(i, h, b, t, p, packed, train) for h, b, i, t, p, packed, train in product]
+    return sorted(cells, key=lambda cell: cell.penalty)
+
+
+def self_test_cells() -> list[Cell]:
+    """A few tiny ones for the test of the runner itself, without a GPU."""
+    return [
+        Cell(3, 8, 4, 24, "fp32", packed=packed, training=training)
+        for packed in (False, True)
+        for training in (True, False)
+    ]
+
+
+def profiled_cells() -> list[Cell]:
+    """Typical problems whose kernels `profile` takes apart."""
+    return [
+        Cell(84, 64, 32, 1024, "fp16", packed=False, training=True),
+        Cell(84, 128, 256, 1024, "fp16", packed=True, training=True),
+        Cell(3, 64, 32, 1024, "tf32", packed=False, training=True),
+        Cell(84, 128, 32, 1024, "fp16", packed=False, training=False),
+        Cell(84, 256, 32, 1024, "fp16", packed=False, training=True),
+    ]
+
+
+def resource_cells() -> list[Cell]:
+    """Short problems that make a compiler produce the usual variants of its kernels."""
+    product = itertools.product((True, False), (64, 128, 32), PRECISIONS, (84, 3))
+    return [Cell(i, h, 32, 8, p, packed=False, training=train) for train, h, p, i in product]
+
+
+def one_of_each_class(cells: Iterable[Cell]) -> list[Cell]:
+    """The first cell of each class of kernels."""
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        first.setdefault(cell.kernel_class, cell)
+    return list(first.values())
+
+
+def fitting(cells: Iterable[Cell], memory: int | None) -> list[Cell]:
+    """The cells that should fit into the device's memory; all, where that is unknown."""
+    if memory is None:
+        return list(cells)
+    return [cell for cell in cells if cell.bytes_needed <= MEMORY_SHARE * memory]
+
+
+@dataclass
+class Pace:
+    """How long cells take against their estimates, learned on the way."""
+
+    estimated: float = 0.0
+    taken: float = 0.0
+    factor: float = field(default=1.0, init=False)
+
+    def learn(self, estimated: float, taken: float) -> None:
+        """Count one cell; estimates are believed within a factor of five."""
+        self.estimated += estimated
+        self.taken += taken
+        self.factor = min(max(self.taken / self.estimated, 0.2), 5.0)
+
+
+def within_budget(cells: Iterable[Cell], seconds: float, peers: int) -> list[Cell]:
+    """The cells that are expected to be measured in some seconds, in their order."""
+    chosen: list[Cell] = []
+    for cell in cells:
+        cost = cell.seconds(peers)
+        if cost <= seconds:
+            chosen.append(cell)
+            seconds -= cost
+    return chosen

@@ -1,0 +1,229 @@
+"""The stored document as Markdown."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .plan import Cell
+from .results import Document, Record, last_words, place
+
+MAX_FAILURES = 60
+TAIL_LINES = 12
+ENVIRONMENT_KEYS = (
+    *("device", "capability", "multiprocessors", "memory_bytes", "l2_bytes"),
+    *("shared_memory_per_block", "driver", "sm_clock", "sm_clock_max", "power_limit", "torch"),
+    *("cuda", "cudnn", "triton", "nvcc", "python", "cpu", "cores", "fastrnn", "commit", "date"),
+    *("copy_gb_per_s", "matmul_tflops", "matmul_dtype"),
+)
+
+
+def markdown(document: Document) -> str:
+    """All sections that the document has something for."""
+    parts = [
+        f"# fastrnn on {document['device']}",
+        _environments(document["environments"]),
+        _build(document.get("build")),
+        _failures(document["failures"]),
+        _check(document.get("check")),
+        _speed(document.get("cells", {}), document.get("kernels", {})),
+        _overhead(document.get("overhead", {})),
+        _kernels(document.get("kernels", {})),
+        _resources(document.get("resources", {})),
+        _counters(document.get("ncu", {})),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; no cell may break it."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)
+
+
+def microseconds(record: Record | None) -> str:
+    """Microseconds per step with the ratio to torch, or why there is no time."""
+    if record is None:
+        return ""
+    if record["status"] != "ok":
+        return str(record["status"])
+    text = f"{record['us_per_step']:.3g}" if "us_per_step" in record else "no time"
+    if ratio := record.get("ratio"):
+        text += f" **{ratio['p50']:.2f}x** ({ratio['p20']:.2f} to {ratio['p80']:.2f})"
+    if record.get("chosen"):
+        text += f" {record['chosen']}"
+    return text
+
+
+def peer_names(cells: Iterable[Record]) -> list[str]:
+    """All peers, in the order in which they were measured."""
+    names: dict[str, None] = {}
+    for cell in cells:
+        names.update(dict.fromkeys(cell["peers"]))
+    # One that was measured on some cells only comes last.
+    return sorted(names, key=lambda name: (name == "auto", name != "torch"))
+
+
+def _environments(environments: dict[str, Record]) -> str:
+    lines = ["## Environment"]
+    for name, found in environments.items():
+        values = [f"{key} {found[key]}" for key in ENVIRONMENT_KEYS if found.get(key) is not None]
+        lines.append(f"- `{name}`: {', '.join(values) or 'unknown'}")
+    return "\n".join(lines)
+
+
+def _build(build: Record | None) -> str:
+    if build is None:
+        return ""
+    lines = [
+        "## Build",
+        f"{build['status']} after {build['seconds']} s: {', '.join(build['modules'])}",
+    ]
+    if build.get("resources"):
+        columns = ("kernel", "target", "registers", "spills", "stack", "shared")
+        rows = [[entry.get(c, "") for c in columns] for entry in build["resources"]]
+        lines.append(table(columns, rows))
+    if build["status"] != "ok":
+        lines.append(f"{build['error']}\n\n```text\n{build['tail']}\n```")
+    return "\n\n".join(lines)
+
+
+def _failures(failures: list[Record]) -> str:
+    if not failures:
+        return "## Failures\n\nNone."
+    lines = [f"## Failures ({len(failures)})"]
+    for found in failures[:MAX_FAILURES]:
+        lines.append(f"- **{found['status']}**{place(found)}: {found['name']}")
+        lines += [f"  - {_plain(text)}" for text in found["errors"][:4] if text]
+        if found["status"] in ("error", "crashed", "timeout") and found["tail"]:
+            tail = last_words(found["tail"], TAIL_LINES)
+            indented = "\n".join(f"    {line}" for line in tail)
+            lines.append(f"\n    ```text\n{indented}\n    ```\n")
+    if len(failures) > MAX_FAILURES:
+        lines.append(f"- and {len(failures) - MAX_FAILURES} more in the JSON file")
+    return "\n".join(lines)
+
+
+def _check(check: Record | None) -> str:
+    if check is None:
+        return ""
+    header = ("backend", "precision", "cases", "how they ended", "largest share", "in", "skipped")
+    rows = []
+    for row in check["rows"]:
+        statuses = ", ".join(f"{count} {status}" for status, count in row["statuses"].items())
+        reasons = "; ".join(f"{count}: {why}" for why, count in row["skipped"].items())
+        worst = [row.get("worst", ""), row.get("worst_case", "")]
+        share = f"{worst[0]:.2f}" if isinstance(worst[0], float) else worst[0]
+        rows.append(
+            [row["backend"], row["precision"], row["cases"], statuses, share, worst[1], reasons]
+        )
+    lines = [
+        "## Correctness",
+        "Against float64 on the CPU. The largest share is that of the allowed error which a "
+        "result used.",
+        table(header, rows),
+    ]
+    for precision, chosen in check["decisions"].items():
+        texts = ", ".join(f"{size}: {name}" for size, name in chosen.items())
+        lines.append(f"- auto in {precision}: {texts}")
+    return "\n\n".join(lines)
+
+
+def _speed(cells: dict[str, Record], kernels: dict[str, Record]) -> str:
+    if not cells:
+        return ""
+    groups: defaultdict[str, list[tuple[Cell, Record]]] = defaultdict(list)
+    for record in cells.values():
+        cell = Cell(**record["cell"])
+        groups[f"{cell.precision}, {cell.mode}"].append((cell, record))
+    lines = [
+        "## Speed",
+        "Microseconds per time step, median; in bold the ratio to `torch.nn.LSTM`, round by "
+        "round, with its 20th and 80th percentile. Packed: lengths from T/8 to T, for torch with "
+        "packing and unpacking. Peak memory is what a call takes besides its inputs and weights.",
+    ]
+    for group, members in groups.items():
+        names = peer_names(record for _, record in members)
+        header = ["shape", *names, "peak MB", "torch's kernel"]
+        rows = []
+        for cell, record in sorted(members, key=lambda member: _by_size(member[0])):
+            peers = record["peers"]
+            peaks = ", ".join(
+                f"{name} {peers[name]['peak_mb']:.4g}"
+                for name in names
+                if name in peers and peers[name].get("peak_mb") is not None
+            )
+            found = [microseconds(peers.get(name)) for name in names]
+            kernel = longest_kernel(kernels.get(cell.kernel_class), "torch")
+            rows.append([cell.shape, *found, peaks, kernel])
+        lines += [f"### {group}", table(header, rows)]
+    return "\n\n".join(lines)
+
+
+def longest_kernel(record: Record | None, peer: str) -> str:
+    """The kernel of a peer that ran longest, with its share of the time."""
+    kernels = ((record or {}).get("peers", {}).get(peer) or {}).get("kernels")
+    return f"`{kernels[0]['kernel']}` ({kernels[0]['share']:.0%})" if kernels else ""
+
+
+def _by_size(cell: Cell) -> tuple[int, ...]:
+    return (cell.hidden_size, cell.input_size, cell.batch_size, cell.seq_len)
+
+
+def _overhead(overhead: dict[str, Record]) -> str:
+    rows = [
+        [record["precision"], name, peer.get("forward_us", ""), peer.get("forward_backward_us", "")]
+        for record in overhead.values()
+        for name, peer in record.get("peers", {}).items()
+        if peer.get("status") == "ok"
+    ]
+    if not rows:
+        return ""
+    header = ("precision", "", "forward, µs", "forward+backward, µs")
+    return "## Cost of a call (T=1, B=1, H=32)\n\n" + table(header, rows)
+
+
+def _kernels(kernels: dict[str, Record]) -> str:
+    lines = []
+    for name, record in kernels.items():
+        if not name.startswith("profile: "):
+            continue
+        rows: list[list[Any]] = []
+        for peer, found in record.get("peers", {}).items():
+            if found.get("status") != "ok":
+                continue
+            whole = f"{found['wall_us_per_step']} wall, {found['busy_us_per_step']} busy"
+            rows.append([f"**{peer}**", whole, "", ""])
+            rows += [
+                [k["kernel"], k["us_per_step"], f"{k['share']:.1%}", k["launches_per_call"]]
+                for k in found["kernels"]
+            ]
+        header = ("kernel", "µs per step", "share", "launches per call")
+        lines.append(f"### {name.removeprefix('profile: ')}\n\n{table(header, rows)}")
+    return "\n\n".join(["## Where the time goes", *lines]) if lines else ""
+
+
+def _resources(resources: dict[str, Record]) -> str:
+    kernels = [entry for record in resources.values() for entry in record.get("kernels", [])]
+    if not kernels:
+        return ""
+    columns = ("kernel", "target", "warps", "registers", "spills", "shared", "variant")
+    rows = [[entry.get(column, "") for column in columns] for entry in kernels]
+    return "## Triton's kernels\n\n" + table(columns, rows)
+
+
+def _counters(counters: dict[str, Record]) -> str:
+    lines = []
+    for name, record in counters.items():
+        if launches := record.get("launches"):
+            columns = list(dict.fromkeys(key for launch in launches for key in launch))
+            rows = [[launch.get(column, "") for column in columns] for launch in launches]
+            lines.append(f"### {name}\n\n{table(columns, rows)}")
+        else:
+            lines.append(f"{name}: {record.get('reason', 'nothing')}")
+    return "\n\n".join(["## Hardware counters", *lines]) if lines else ""
+
+
+def _plain(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")

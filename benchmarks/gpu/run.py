@@ -1,0 +1,138 @@
+"""One run: its clock, its stream of records, and the workers that its stages start."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, TextIO
+
+from .clock import Deadline, Stopwatch
+from .results import Record, failed
+from .settings import ROOT, STAGES, Found, Settings
+from .supervisor import Job, Launch, Supervisor
+
+PROGRESS_SECONDS = 20.0
+ALONE_SECONDS = 120.0
+PROFILE_TIMEOUT = 60.0
+# What is kept for the stages that come last.
+PROFILE_SECONDS, REPORT_SECONDS = 50.0, 4.0
+
+
+class Run:
+    """Everything that the stages share.
+
+    Parameters
+    ----------
+    settings : Settings
+        What was asked for.
+    show : callable
+        Prints a line for whoever watches.
+    """
+
+    def __init__(self, settings: Settings, show: Callable[[str], None]) -> None:
+        self.settings = settings
+        self.show = show
+        self.deadline = Deadline.after(settings.minutes * 60)
+        self.found = Found()
+        self.records: list[Record] = []
+        self._lock = threading.Lock()
+        self._lines = _fresh_stream(settings)
+
+    def add(self, record: Record) -> None:
+        """Keep a record, on disk at once."""
+        with self._lock:
+            self.records.append(record)
+            self._lines.write(json.dumps(record) + "\n")
+            self._lines.flush()
+
+    def supervisor(self, stage: str, threads: int, **hooks: Any) -> Supervisor:
+        """A supervisor whose workers belong to a stage; `deliver` sees records besides `add`."""
+        s = self.settings
+        deliver = hooks.pop("deliver", None)
+        worker = [sys.executable, "-m", "benchmarks.gpu.worker"]
+        launch = Launch(
+            [*worker, s.device, s.plugin, str(threads)],
+            s.launch_env(stage),
+            ROOT,
+            s.work / "workers.log",
+        )
+
+        def take(record: Record) -> None:
+            self.add(record)
+            if deliver is not None:
+                deliver(record)
+
+        return Supervisor(launch, take, **hooks)
+
+    def alone(self, jobs: list[Job]) -> list[Record]:
+        """Do a few jobs on one worker, one after the other."""
+        records: list[Record] = []
+        supervisor = self.supervisor("env", os.cpu_count() or 1, deliver=records.append)
+        supervisor.run([jobs], Deadline.after(min(ALONE_SECONDS, self.deadline.left())))
+        return records
+
+    def left_out(self, stage: str, jobs: Iterable[Job]) -> int:
+        """Note what there was no time for; returns how much."""
+        names = [job.name for job in jobs]
+        if names:
+            record = {"kind": "left out", "name": stage, "count": len(names), "first": names[:20]}
+            self.add(record)
+        return len(names)
+
+    def close(self) -> None:
+        """End the stream."""
+        self._lines.close()
+
+
+class Progress:
+    """A line every while: how many are done, how they ended, how much time is left."""
+
+    def __init__(self, run: Run, label: str, total: int) -> None:
+        self._run, self._label, self._total = run, label, total
+        self._statuses: Counter[str] = Counter()
+        self._names: set[str] = set()  # one that crashed may come again
+        self._next = PROGRESS_SECONDS
+        self._watch = Stopwatch()
+
+    def count(self, record: Record) -> None:
+        """Count one, and say so if it is time; the first failure of a kind is shown at once."""
+        status = str(record.get("status", "ok"))
+        if failed(record) and not self._statuses[status]:
+            texts = record.get("errors") or record.get("warnings") or [record.get("error", "")]
+            self._run.show(f"  {status}: {record['name']}: {str(texts[0])[:200]}")
+        self._statuses[status] += 1
+        self._names.add(record["name"])
+        if self._watch.seconds() >= self._next:
+            self._next = self._watch.seconds() + PROGRESS_SECONDS
+            self.tell()
+
+    def count_of(self, status: str) -> int:
+        """How many ended in a way."""
+        return self._statuses[status]
+
+    def tell(self) -> None:
+        """Say how far it is."""
+        done = len(self._names)
+        counts = ", ".join(f"{count} {status}" for status, count in self._statuses.most_common())
+        self._run.show(
+            f"{self._label}: {done} of {self._total} ({counts}); "
+            f"{self._run.deadline.left():.0f} s left"
+        )
+
+
+def _fresh_stream(settings: Settings) -> TextIO:
+    """Start a new stream; the last run's is kept beside it."""
+    settings.work.mkdir(parents=True, exist_ok=True)
+    if settings.output == Settings().output:  # in the checkout: not for git
+        (settings.work / ".gitignore").write_text("*\n")
+    for stage in STAGES:  # nothing decided by another run
+        shutil.rmtree(settings.decisions(stage), ignore_errors=True)
+    if settings.lines.exists():
+        settings.lines.replace(settings.lines.with_name("lines_before.jsonl"))
+    (settings.work / "workers.log").unlink(missing_ok=True)
+    return settings.lines.open("w")

@@ -1,0 +1,223 @@
+"""The stages of a run, in their order; each adds records and never raises for a failure found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+
+from . import build as building
+from . import ncu
+from .clock import Deadline, Stopwatch
+from .grid import (
+    AUTO_CHOICE,
+    BEHAVIOURS,
+    PRECISIONS,
+    Case,
+    all_cases,
+    for_backend,
+    self_test_cases,
+)
+from .plan import profiled_cells, resource_cells, self_test_cells
+from .results import failed
+from .run import PROFILE_TIMEOUT, REPORT_SECONDS, Progress, Run
+from .settings import ROOT
+from .speed_stage import profile_kernels, speed, without_culprit
+from .supervisor import Job
+
+SHOWN = (
+    *("device", "capability", "driver", "sm_clock", "torch", "cuda", "cudnn", "triton", "nvcc"),
+    *("python", "commit", "copy_gb_per_s", "matmul_tflops"),
+)
+BUILD_SECONDS = 240.0
+CASE_TIMEOUT, COMPILE_TIMEOUT = 90.0, 180.0
+# The grid's part of the time, where speed is measured too.
+CHECK_SHARE = 0.5
+MAX_NCU_SECONDS = 60.0
+# Which cases crash is worth knowing, as long as they do not all.
+MAX_CRASHES = 15
+
+
+def env(run: Run) -> None:
+    """The machine, its versions, and two measured ceilings."""
+    shown: dict[str, object] = {}
+    for record in run.alone([_describe(run), Job("ceilings", "ceilings")]):
+        shown |= {**record.get("environment", {}), **record.get("ceilings", {})}
+    texts = [f"{key} {shown[key]}" for key in SHOWN if shown.get(key) is not None]
+    run.show(", ".join(texts) or "env: nothing was found out")
+
+
+def build(run: Run) -> None:
+    """Install the checkout into a folder of its own, where the workers find it."""
+    settings = run.settings
+    log = settings.work / "build.log"
+    seconds = min(BUILD_SECONDS, run.deadline.left())
+    record = building.build(ROOT, settings.site, log, seconds, settings.defines)
+    run.add({"kind": "build", "name": "build", **record})
+    modules = ", ".join(record["modules"]) or "no native module"
+    warned = f", {record['compiler_warnings']} compiler warnings"
+    run.show(f"build: {record['status']} after {record['seconds']} s: {modules}{warned}")
+
+
+def find_backends(run: Run) -> None:
+    """Ask which backends there are, and where: what check and speed plan by."""
+    for record in run.alone([_describe(run), Job("backends", "backends")]):
+        run.found.backends |= record.get("backends", {})
+        memory = record.get("environment", {}).get("memory_bytes")
+        run.found.memory = memory or run.found.memory
+    listed = [f"{name} ({why or 'usable'})" for name, why in run.found.backends.items()]
+    run.show(f"backends: {', '.join(listed) or 'none: the package cannot be imported'}")
+    for name in run.settings.backends:
+        if name not in run.found.usable(run.settings):
+            why = run.found.backends.get(name, "there is none of that name for this device")
+            error = f"backend {name!r} was asked for, but cannot run: {why}"
+            run.add({"kind": "missing", "name": name, "status": "error", "error": error})
+
+
+def _describe(run: Run) -> Job:
+    return Job("environment", "environment", {"commit": run.settings.commit})
+
+
+def check(run: Run) -> None:
+    """The whole grid and all behaviours on every backend."""
+    settings = run.settings
+    later = "speed" in settings.stages or "profile" in settings.stages
+    share = CHECK_SHARE if later else 1.0
+    deadline = run.deadline.share(share, keep=REPORT_SECONDS)
+    bundles = list(check_bundles(run))
+    progress = Progress(run, "check", sum(map(len, bundles)))
+    workers = settings.check_workers()
+    supervisor = run.supervisor("check", threads=1, deliver=progress.count, max_crashes=MAX_CRASHES)
+    supervisor.run(bundles, deadline, workers)
+    progress.tell()
+    missing = run.left_out("check", supervisor.left_out) + progress.count_of("not finished")
+    if missing:
+        banned = ", ".join(sorted(supervisor.banned))
+        why = f"{banned} crashed too often" if banned else "the time was over"
+        error = f"{missing} cases were not run: {why}"
+        run.add({"kind": "incomplete", "name": "check", "status": "error", "error": error})
+    if any(failed(record) for record in run.records):
+        kernel_resources(run)
+
+
+def check_bundles(run: Run) -> Iterator[list[Job]]:
+    """Jobs of the grid; those of one case together, as they share what is expected of it."""
+    settings, backends = run.settings, run.found.usable(run.settings)
+    precisions = ("fp32", "bf16") if settings.self_test else PRECISIONS
+    jobs = [
+        _behaviour(name, backend, precision)
+        for name in BEHAVIOURS
+        for backend in backends
+        for precision in precisions
+    ]
+    jobs += [_behaviour(AUTO_CHOICE, "auto", precision) for precision in precisions]
+    wanted = settings.chosen([job.name for job in jobs])
+    yield from ([job] for job in jobs if job.name in wanted)
+    make = self_test_cases if settings.self_test else all_cases
+    cases = make(settings.seed)
+    members = {backend: set(for_backend(cases, backend)) for backend in backends}
+    bundle: list[Job] = []
+    previous: Case | None = None
+    for case in cases:
+        if bundle and previous is not None and not _same_numbers(previous, case):
+            yield bundle
+            bundle = []
+        names = [backend for backend in backends if case in members[backend]]
+        found = [_case(case, backend) for backend in names]
+        wanted = settings.chosen([job.name for job in found])
+        bundle += [job for job in found if job.name in wanted]
+        previous = case
+    if bundle:
+        yield bundle
+
+
+def _same_numbers(a: Case, b: Case) -> bool:
+    """Whether two cases in a row differ in TF32 only, so that one expectation serves both."""
+    return b == replace(a, precision="tf32") and a.precision == "fp32"
+
+
+def _case(case: Case, backend: str) -> Job:
+    params = {"backend": backend, "case": asdict(case)}
+    return Job(f"{backend}, {case.name}", "case", params, CASE_TIMEOUT)
+
+
+def _behaviour(name: str, backend: str, precision: str) -> Job:
+    params = {"behaviour": name, "backend": backend, "precision": precision}
+    return Job(f"{backend}, {precision}: {name}", "behaviour", params, COMPILE_TIMEOUT)
+
+
+def profile(run: Run) -> None:
+    """Kernels of typical problems, the cost of a call, what Triton compiled, and counters."""
+    settings = run.settings
+    deadline = run.deadline.share(1.0, keep=REPORT_SECONDS)
+    backends = list(settings.backends)
+    cells = self_test_cells()[:1] if settings.self_test else profiled_cells()
+    precisions = ("fp32",) if settings.self_test else ("fp32", "fp16")
+    jobs = [
+        Job(
+            f"overhead, {precision}",
+            "overhead",
+            {"precision": precision, "backends": backends, "skip": {}},
+            PROFILE_TIMEOUT,
+        )
+        for precision in precisions
+    ]
+    supervisor = run.supervisor("profile", 1, retry=without_culprit)
+    supervisor.run([jobs], deadline)
+    run.left_out("profile", supervisor.left_out)
+    kernel_resources(run)
+    profile_kernels(run, cells, deadline, label="profile: ")
+    _counters(run, deadline)
+
+
+def kernel_resources(run: Run) -> None:
+    """Registers, spills and shared memory of what Triton makes of the usual sizes."""
+    seen = any(record["kind"] == "resources" and "kernels" in record for record in run.records)
+    if seen or "triton" not in run.found.usable(run.settings):
+        return
+    params = {"cells": [cell.as_params() for cell in resource_cells()], "names": ["triton"]}
+    run.alone([Job("resources", "resources", params, PROFILE_TIMEOUT)])
+
+
+def _counters(run: Run, deadline: Deadline) -> None:
+    """Hardware counters of the first profiled cell's longest kernels, backend by backend."""
+    profiled = [r for r in run.records if r["kind"] == "kernels" and "cell" in r]
+    if run.settings.device != "cuda" or not profiled:
+        return
+    last = next((r for r in profiled if r["name"].startswith("profile: ")), profiled[0])
+    settings = run.settings
+    for peer in (name for name in ("triton", "cuda") if name in last["peers"]):
+        kernels = [entry["kernel"] for entry in last["peers"][peer].get("kernels", [])[:3]]
+        if not kernels or deadline.left() < 5.0:
+            continue
+        record = ncu.measure(
+            last["cell"],
+            peer,
+            kernels,
+            env=settings.launch_env("profile"),
+            folder=ROOT,
+            log=settings.work / f"ncu_{peer}.log",
+            timeout=min(MAX_NCU_SECONDS, deadline.left()),
+        )
+        run.add({"kind": "ncu", "name": f"{peer}: {last['name']}", **record})
+
+
+FUNCTIONS: dict[str, Callable[[Run], None]] = {
+    "env": env,
+    "build": build,
+    "check": check,
+    "speed": speed,
+    "profile": profile,
+}
+NEEDS_BACKENDS = frozenset({"check", "speed", "profile"})
+
+
+def run_stages(run: Run) -> None:
+    """All chosen stages, in their order; the time of each is noted."""
+    for name, function in FUNCTIONS.items():
+        if name not in run.settings.stages:
+            continue
+        watch = Stopwatch()
+        if name in NEEDS_BACKENDS and not run.found.backends:
+            find_backends(run)
+        function(run)
+        run.add({"kind": "stage", "name": name, "seconds": watch.seconds()})
