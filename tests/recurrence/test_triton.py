@@ -13,7 +13,7 @@ from torch import Tensor
 from fastrnn.recurrence.backends import TritonBackend
 from fastrnn.recurrence.backends.base import WantedGrads
 from fastrnn.recurrence.backends.eager import reference_gradients
-from fastrnn.recurrence.backends.triton import _lacking
+from fastrnn.recurrence.backends.triton import _import, _lacking
 from fastrnn.recurrence.ops import lstm_layer
 from fastrnn.recurrence.problem import LayerArgs, Problem
 from fastrnn.recurrence.triton_kernels import launch
@@ -97,7 +97,9 @@ def test_cpu_tensors_are_for_the_interpreter_only(monkeypatch: pytest.MonkeyPatc
 
 def test_a_missing_triton_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastrnn.recurrence.backends.triton.find_spec", lambda _: None)
+    _import.cache_clear()
     assert TritonBackend().unavailable() == ["Triton is not installed"]
+    _import.cache_clear()
 
 
 def test_sizes_are_padded_to_what_the_instructions_take() -> None:
@@ -354,3 +356,27 @@ def test_another_length_or_batch_compiles_nothing_anew(monkeypatch: pytest.Monke
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+FIRST_CALL = """
+import torch
+from fastrnn.recurrence.ops import lstm_layer
+from fastrnn.recurrence.problem import LayerArgs
+
+args = LayerArgs(torch.randn(4, 2, 3), torch.randn(1, 32, 3), torch.randn(1, 32, 8))
+run = torch.compile(lambda: lstm_layer(args, {backend!r})[0], backend="aot_eager", fullgraph=True)
+assert torch.equal(run(), lstm_layer(args, {backend!r})[0])
+"""
+
+
+@pytest.mark.parametrize("backend", ["cpu", "triton"])
+def test_a_compiled_call_may_be_the_first_of_its_process(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has been imported or asked then, and the compiler cannot trace an import."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FIRST_CALL.format(backend=backend)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -36,18 +35,9 @@ class CpuBackend:
     # to 3 times its error, 7.4 at most in 4,000 random problems of few elements.
     tolerance: Mapping[torch.dtype, float] = {torch.float32: 16.0, torch.float64: 16.0}
 
-    @cached_property
-    def _import(self) -> tuple[ModuleType | None, list[str]]:
-        try:
-            from fastrnn import _cpu
-        except ImportError as error:
-            return None, [f"the native module fastrnn._cpu cannot be imported: {error}"]
-        if _cpu.__version__ != __version__:
-            return None, [
-                f"fastrnn._cpu was built for version {_cpu.__version__}, but this is "
-                f"{__version__}: install the package again"
-            ]
-        return _cpu, []
+    def __init__(self) -> None:
+        # At once, not when it is first needed: torch's compiler cannot trace an import.
+        self._import = _import_native()
 
     @property
     def isa(self) -> str:
@@ -185,6 +175,19 @@ class CpuBackend:
             num_threads=torch.get_num_threads(),
         )
         return call
+
+
+def _import_native() -> tuple[ModuleType | None, list[str]]:
+    try:
+        from fastrnn import _cpu
+    except ImportError as error:
+        return None, [f"the native module fastrnn._cpu cannot be imported: {error}"]
+    if _cpu.__version__ != __version__:
+        return None, [
+            f"fastrnn._cpu was built for version {_cpu.__version__}, but this is "
+            f"{__version__}: install the package again"
+        ]
+    return _cpu, []
 
 
 def _dense(args: LayerArgs) -> LayerArgs:

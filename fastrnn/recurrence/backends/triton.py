@@ -6,7 +6,6 @@ import functools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -53,29 +52,10 @@ class TritonBackend:
         torch.bfloat16: 16.0,
     }
 
-    @cached_property
-    def _import(self) -> tuple[ModuleType | None, list[str]]:
-        if find_spec("triton") is None:
-            return None, ["Triton is not installed"]
-        try:
-            from fastrnn.recurrence.triton_kernels import launch
-        except ImportError as error:
-            return None, [f"the Triton kernels cannot be imported: {error}"]
-        return launch, []
-
-    @property
-    def _kernels(self) -> ModuleType:
-        module, reasons = self._import
-        if module is None:
-            raise RuntimeError(reasons[0])
-        return module
-
     def unavailable(self) -> list[str]:
         """Say whether Triton and a GPU are there."""
-        kernels, reasons = self._import
-        if kernels is None or kernels.INTERPRETED or torch.cuda.is_available():
-            return reasons
-        return ["torch sees no GPU"]
+        reason = _missing()
+        return [reason] if reason else []
 
     def supports(self, problem: Problem) -> list[str]:
         """Refuse other devices and dtypes, projections, empty dimensions, and large H."""
@@ -84,7 +64,7 @@ class TritonBackend:
             return [f"the tensors are on {p.device}, not on a GPU"]
         if p.device.type == "cuda" and _interpreting():
             return [f"TRITON_INTERPRET=1 is for CPU tensors; these are on {p.device}"]
-        reasons = list(self.unavailable())
+        reasons = self.unavailable()
         if p.proj_size:
             reasons.append("proj_size > 0 is not implemented in the kernels")
         if p.batch_size == 0 or p.input_size == 0:
@@ -137,7 +117,7 @@ class TritonBackend:
                 "order": order,
                 "lengths": lengths,
             }
-            self._kernels.launch("forward", p, tensors)
+            _kernels().launch("forward", p, tensors)
             return cut_result(problem, ForwardResult(y, h_n, c_n, reserve))
 
     def backward(
@@ -177,7 +157,7 @@ class TritonBackend:
                 "order": order,
                 "lengths": lengths,
             }
-            self._kernels.launch("backward", p, tensors)
+            _kernels().launch("backward", p, tensors)
             grad_gates = cut_units(grad_gates, problem, groups=p.num_directions * 4)
             found = input_gradients(problem, args, y, grad_gates, wanted)
             h_0 = cut_units(grad_h_0, problem, groups=1) if wanted.h_0 else None
@@ -185,6 +165,32 @@ class TritonBackend:
         return found._replace(
             h_0=None if args.h_0 is None else h_0, c_0=None if args.c_0 is None else c_0
         )
+
+
+@functools.cache
+def _import() -> tuple[ModuleType | None, str]:
+    if find_spec("triton") is None:
+        return None, "Triton is not installed"
+    try:
+        from fastrnn.recurrence.triton_kernels import launch
+    except ImportError as error:
+        return None, f"the Triton kernels cannot be imported: {error}"
+    return launch, ""
+
+
+def _kernels() -> ModuleType:
+    module, reason = _import()
+    if module is None:
+        raise RuntimeError(reason)
+    return module
+
+
+@constant_while_tracing
+def _missing() -> str:
+    kernels, reason = _import()
+    if kernels is None or kernels.INTERPRETED or torch.cuda.is_available():
+        return reason
+    return "torch sees no GPU"
 
 
 def _interpreting() -> bool:
