@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from fastrnn.recurrence.backends import TritonBackend
@@ -29,6 +31,7 @@ from fastrnn.recurrence.triton_kernels.config import (
 from fastrnn.recurrence.triton_kernels.padding import missing_units
 
 from .conftest import Case
+from .test_backends import assert_right
 
 interpreted_only = pytest.mark.skipif(
     not launch.INTERPRETED, reason="Triton's interpreter is off: a GPU is there"
@@ -126,19 +129,33 @@ def test_very_small_inputs_are_multiplied_by_the_kernel_in_16_bit_types() -> Non
     ("input_size", "bias"), [(1, True), (1, False), (3, True), (3, False), (4, True)]
 )
 def test_inputs_around_the_limit_of_fusing(input_size: int, bias: bool) -> None:
-    from .test_backends import assert_right
-
     case = Case(3, 9, input_size, 20, 2, "random", True, bias, dtype=torch.float16)
     assert_right("triton", case)
 
 
 @pytest.mark.parametrize("hidden_size", [63, 64, 65, 127, 128])
 def test_hidden_sizes_up_to_the_limit(hidden_size: int) -> None:
-    from .test_backends import assert_right
-
     assert_right("triton", Case(3, 3, 5, hidden_size, 1, "random", dtype=torch.float16))
     if hidden_size <= 64:
         assert_right("triton", Case(3, 3, 5, hidden_size, 1, "random", dtype=torch.float32))
+
+
+@settings(max_examples=settings.default.max_examples // 4)  # interpreted: slow
+@given(
+    seq_len=st.integers(1, 6),
+    batch_size=st.integers(1, 19),
+    input_size=st.integers(1, 9),
+    hidden_size=st.integers(1, 40),
+    num_directions=st.sampled_from([1, 2]),
+    lengths=st.sampled_from(["none", "random", "zeros", "equal"]),
+    states=st.booleans(),
+    bias=st.booleans(),
+    contiguous=st.booleans(),
+    dtype=st.sampled_from(list(MAX_HIDDEN_SIZE)),
+    seed=st.integers(0, 2**31),
+)
+def test_random_problems(**options: object) -> None:
+    assert_right("triton", Case(**options))  # type: ignore[arg-type]
 
 
 def detached(args: LayerArgs) -> LayerArgs:
@@ -200,8 +217,8 @@ def test_offsets_beyond_two_to_the_31st() -> None:
     for t in range(steps):
         gates[t, rows] = few.x[t] @ few.w_ih[0].t() + few.bias[0]  # type: ignore[index]
     states = [sparse(1, batch, hidden) for _ in range(4)]
-    for full, given in zip(states[:2], (few.h_0, few.c_0), strict=True):
-        full[0, rows] = given[0]
+    for full, state in zip(states[:2], (few.h_0, few.c_0), strict=True):
+        full[0, rows] = state[0]
     y, cells = (sparse(steps, batch, hidden) for _ in range(2))
     launch.lstm_forward[(3, 1)](
         gates=gates, x=None, w_ih=None, bias=None, w_hh=few.w_hh, h_0=states[0], c_0=states[1],
@@ -216,8 +233,8 @@ def test_offsets_beyond_two_to_the_31st() -> None:
         torch.testing.assert_close(a, b)
 
     full_grads = [sparse(steps, batch, hidden), *(sparse(1, batch, hidden) for _ in range(2))]
-    for full, given in zip(full_grads, grads, strict=True):
-        full[:, rows] = given
+    for full, grad in zip(full_grads, grads, strict=True):
+        full[:, rows] = grad
     grad_states = [sparse(1, batch, hidden) for _ in range(2)]
     launch.lstm_backward[(3, 1)](
         gates=gates, cells=cells, c_0=states[1], grad_y=full_grads[0], grad_h_n=full_grads[1],
