@@ -73,6 +73,8 @@ def with_warnings(call: Callable[[], Record]) -> Record:
     """Run; a warning makes the record a failure, but keeps what was found."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        for other in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
+            warnings.simplefilter("ignore", other)  # of other packages' making
         record = call()
         if torch.cuda.is_available():
             torch.cuda.synchronize()

@@ -248,9 +248,11 @@ def _by_falling_length(
     """Sort rows by falling length, so that a tile's sequences are about equally long."""
     if lengths is None:
         return None, None
-    on_device = lengths.to(problem.device, torch.int32, non_blocking=True)
+    # Copied first, converted there: converted on the host, pinned lengths would lose their memory.
+    on_device = lengths.to(problem.device, non_blocking=True)
     # Lengths on a GPU are never read on the host: out of range they must not reach other memory.
-    falling = on_device.clamp(0, problem.seq_len).sort(descending=True, stable=True)
+    in_range = on_device.clamp(0, problem.seq_len).to(torch.int32)
+    falling = in_range.sort(descending=True, stable=True)
     return falling.indices, falling.values
 
 

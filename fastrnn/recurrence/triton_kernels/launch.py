@@ -118,7 +118,10 @@ def _chosen(kind: Pass, problem: Problem) -> KernelConfig:
         return configs[0]
     with _tuning:  # two trials at once would disturb each other's times
         if key not in _known:
-            _known[key] = _fastest(kind, p, configs)
+            try:
+                _known[key] = _fastest(kind, p, configs)
+            except RuntimeError:  # no memory for a trial is no reason to fail the call
+                _known[key] = configs[0]
     return _known[key]
 
 
