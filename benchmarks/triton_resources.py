@@ -153,7 +153,7 @@ def compile_variant(variant: Variant) -> dict[str, Any]:
 
     from fastrnn.recurrence.triton_kernels.backward import lstm_backward
     from fastrnn.recurrence.triton_kernels.forward import lstm_forward
-    from fastrnn.recurrence.triton_kernels.launch import constants
+    from fastrnn.recurrence.triton_kernels.kernels import constants
 
     kernel = lstm_forward if variant.kind == "forward" else lstm_backward
     fixed = {**constants(variant.kind, variant.problem, fast=True), "TILE": variant.tile}

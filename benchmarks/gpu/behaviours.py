@@ -14,8 +14,9 @@ from fastrnn.recurrence.ops import lstm_layer
 from fastrnn.recurrence.problem import LayerArgs, Problem
 from fastrnn.recurrence.verification import verify
 
-from .check import expectation, share, why_not, with_warnings
-from .grid import AUTO_CHOICE, BEHAVIOURS, Case
+from .check import expectation, faults, share, why_not, with_warnings
+from .configurations import CONFIGURATIONS
+from .grid import AUTO_CHOICE, BEHAVIOURS, CONFIGURED_SIZES, Case
 from .numerics import arithmetic, poisoned_memory, relative_distance
 from .tensors import build, names_of, on_device, results_of
 from .worker import Context, Params, Record
@@ -23,6 +24,7 @@ from .worker import Context, Params, Record
 PLAIN = Case(24, 19, 12, 32, 2, states=True, seed=7)
 VARIABLE = replace(PLAIN, lengths="zeros", lengths_on_device=True)
 WIDE = Case(40, 70, 5, 64, 1, "random", lengths_on_device=True, seed=8)
+MANY = Case(9, 40, 20, 16, 2, "random", lengths_on_device=True, states=True, seed=9)
 RUNS = 3
 # Compiled, backward may go another way than in eager mode, where torch itself records it.
 COMPILED_DISTANCE = 1e-2
@@ -159,6 +161,18 @@ def _streams(s: Setting) -> list[str]:
     ]
 
 
+def _configurations(s: Setting) -> list[str]:
+    """Whatever tuning may choose is right, with gradients and without."""
+    problem = Problem.from_args(s.args, training=True)
+    expected = expectation(s.case)
+    wrong = []
+    for name, forced in CONFIGURATIONS[s.backend](problem):
+        with forced:
+            found = faults(s.backend, s.args, s.grads, expected)
+            wrong += [f"{name}: {text}" for text in found]
+    return wrong
+
+
 # How each behaviour is checked, on which case, and whether it needs a GPU.
 CHECKS: dict[str, tuple[Callable[[Setting], list[str]], Case, bool]] = dict(
     zip(
@@ -175,6 +189,7 @@ CHECKS: dict[str, tuple[Callable[[Setting], list[str]], Case, bool]] = dict(
             (_graph, PLAIN, True),
             (_graph, VARIABLE, True),
             (_streams, VARIABLE, True),
+            *((_configurations, replace(MANY, hidden_size=h), False) for h in CONFIGURED_SIZES),
         ),
         strict=True,
     )
@@ -191,6 +206,8 @@ def run_behaviour(params: Params, context: Context) -> Record:
         return {"status": "skipped", "reason": "needs a GPU"}
     if backend in NO_GRAPH_WITH_LENGTHS and check is _graph and case.lengths != "none":
         return {"status": "skipped", "reason": "it packs, which reads the lengths on the host"}
+    if check is _configurations and backend not in CONFIGURATIONS:
+        return {"status": "skipped", "reason": "it has one configuration for each problem"}
     with arithmetic(precision), poisoned_memory():
         setting = Setting(replace(case, precision=precision), backend, context)
         if reasons := why_not(backend, setting.args):

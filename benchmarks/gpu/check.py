@@ -6,13 +6,19 @@ import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 
+from fastrnn.recurrence.backends.base import OutputGrads
 from fastrnn.recurrence.dispatch import backend_by_name
 from fastrnn.recurrence.problem import LayerArgs, Problem
-from fastrnn.recurrence.verification import Check, Expectation, expect, verify
+from fastrnn.recurrence.verification import (
+    OUTPUT_NAMES,
+    Check,
+    Expectation,
+    expect,
+    verify,
+)
 
 from .grid import Case
 from .numerics import arithmetic, poisoned_memory
@@ -53,13 +59,25 @@ def why_not(backend: str, args: LayerArgs) -> list[str]:
     return backend_by_name(backend).supports(Problem.from_args(args, training=training))
 
 
-def _compare(backend: str, args: LayerArgs, grads: Any, expected: Expectation) -> Record:
+def _compare(backend: str, args: LayerArgs, grads: OutputGrads, expected: Expectation) -> Record:
     checks = verify(backend, args, grads, expected)
     bad = [str(check) for check in checks if not check.ok]
     record: Record = {"worst": max(map(share, checks))}
     if bad:
         record |= {"status": "wrong", "errors": bad}
     return record
+
+
+def faults(backend: str, args: LayerArgs, grads: OutputGrads, expected: Expectation) -> list[str]:
+    """What is wrong with outputs and gradients, and with the outputs if no gradients are asked for.
+
+    Without them a backend goes another way, which is held to the same outputs.
+    """
+    wrong = [str(check) for check in verify(backend, args, grads, expected) if not check.ok]
+    plain = args.map(lambda t: t.detach())
+    outputs = {name: expected.truth[name] for name in OUTPUT_NAMES}
+    inference = verify(backend, plain, grads, Expectation(outputs, expected.own_error))
+    return wrong + [f"inference: {check}" for check in inference if not check.ok]
 
 
 def share(check: Check) -> float:

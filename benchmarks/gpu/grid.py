@@ -36,6 +36,9 @@ GIVEN = {
     "states": ("h_n", "c_n"),
 }
 
+# Sizes of hidden states, padded: those for which kernels are configured.
+CONFIGURED_SIZES = (16, 32, 64, 128)
+
 BEHAVIOURS = (
     "compiled without a graph break",
     "compiled with lengths",
@@ -48,6 +51,7 @@ BEHAVIOURS = (
     "CUDA graph",
     "CUDA graph with lengths",
     "two streams at once",
+    *(f"every configuration, H={size}" for size in CONFIGURED_SIZES),
 )
 AUTO_CHOICE = "what auto chooses"
 

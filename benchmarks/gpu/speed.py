@@ -13,9 +13,10 @@ import torch
 
 from benchmarks.timing import Spread
 from fastrnn.recurrence.dispatch import select
-from fastrnn.recurrence.verification import Expectation, expect, verify
+from fastrnn.recurrence.verification import Expectation, expect
 
 from . import peers
+from .check import faults
 from .grid import Case
 from .numerics import AGREEMENT, arithmetic, relative_distance
 from .peers import AUTO, BASELINE, Peer, Workload
@@ -90,12 +91,7 @@ def gate(cell: Cell, name: str, context: Context) -> list[str]:
     context.announce(name, "gate")
     short = replace(cell, seq_len=min(cell.seq_len, GATE_STEPS), training=True)
     args, grads, expected = _gate_case(short, context.device.torch)
-    bad = [str(check) for check in verify(name, args, grads, expected) if not check.ok]
-    # Without gradients a backend goes another way, which is held to the same outputs.
-    plain = args.map(lambda t: t.detach())
-    outputs = {key: expected.truth[key] for key in ("y", "h_n", "c_n")}
-    inference = verify(name, plain, grads, Expectation(outputs, expected.own_error))
-    return bad + [f"inference: {check}" for check in inference if not check.ok]
+    return faults(name, args, grads, expected)
 
 
 @functools.lru_cache(2)

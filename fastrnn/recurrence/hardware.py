@@ -54,8 +54,7 @@ class Cuda:
 
     def may_time(self, device: torch.device) -> bool:
         """Refuse while a CUDA graph is captured on the current stream: waiting would break it."""
-        with torch.cuda.device(device):
-            return not torch.cuda.is_current_stream_capturing()
+        return not is_capturing(device)
 
     def on(self, device: torch.device) -> AbstractContextManager[object]:
         """Switch to the device; its current stream stays the user's."""
@@ -70,6 +69,17 @@ class Cuda:
         end.record()
         end.synchronize()
         return float(start.elapsed_time(end)) * 1e3
+
+
+def is_capturing(device: torch.device) -> bool:
+    """Whether a CUDA graph is captured on the current stream of a device.
+
+    False while torch's compiler traces: nothing is captured then, and it cannot trace the question.
+    """
+    if torch.compiler.is_compiling() or device.type != "cuda" or not torch.cuda.is_available():
+        return False
+    with torch.cuda.device(device):
+        return torch.cuda.is_current_stream_capturing()
 
 
 def autotune_enabled() -> bool:

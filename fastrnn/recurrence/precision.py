@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -25,22 +25,23 @@ def rnn_allows_tf32() -> bool:
 class _MatmulSetting:
     """Torch's process-wide setting for float32 products, lent to one kind of caller at a time.
 
-    Threads that want the same value hold it together: the first sets it, the last restores it.
+    Threads that want the same value hold it together: the first sets it, the last restores it. A
+    setting that agrees already is left alone. While it is changed, other threads cannot read its
+    older form, ``allow_tf32``: torch refuses where the two contradict each other.
     """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._holders = 0
         self._held: bool | None = None
-        self._before: object = None
+        self._restore: Callable[[], None] = _nothing
 
     def acquire(self, allow_tf32: bool) -> None:
         with self._condition:
             while self._holders and self._held != allow_tf32:
                 self._condition.wait()
             if self._holders == 0:
-                self._before = self._read()
-                self._write(("tf32" if allow_tf32 else "ieee"), allow_tf32)
+                self._restore = _set_matmul_precision(allow_tf32)
                 self._held = allow_tf32
             self._holders += 1
 
@@ -48,20 +49,32 @@ class _MatmulSetting:
         with self._condition:
             self._holders -= 1
             if self._holders == 0:
-                self._write(self._before, self._before)
+                self._restore()
                 self._condition.notify_all()
 
-    @staticmethod
-    def _read() -> object:
-        matmul = torch.backends.cuda.matmul
-        return matmul.fp32_precision if _HAS_PRECISION_SETTINGS else matmul.allow_tf32
 
-    @staticmethod
-    def _write(precision: object, allow_tf32: object) -> None:
-        if _HAS_PRECISION_SETTINGS:
-            torch.backends.cuda.matmul.fp32_precision = precision
-        else:
-            torch.backends.cuda.matmul.allow_tf32 = allow_tf32
+def _nothing() -> None:
+    return None
+
+
+def _set_matmul_precision(allow_tf32: bool) -> Callable[[], None]:
+    """Set how products round; returns what sets it back."""
+    matmul = torch.backends.cuda.matmul
+    if not _HAS_PRECISION_SETTINGS:
+        allowed_before = matmul.allow_tf32
+        matmul.allow_tf32 = allow_tf32
+        return lambda: setattr(matmul, "allow_tf32", allowed_before)
+    before = matmul.fp32_precision
+    if (before == "tf32") == allow_tf32:
+        return _nothing
+    matmul.fp32_precision = "tf32" if allow_tf32 else "ieee"
+
+    def restore() -> None:
+        # What is read may be inherited; set explicitly, it would no longer follow its origin.
+        inherited = torch.backends.cudnn.fp32_precision
+        matmul.fp32_precision = "none" if before == inherited else before
+
+    return restore
 
 
 _matmul_setting = _MatmulSetting()

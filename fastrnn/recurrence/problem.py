@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fastrnn.recurrence.hardware import is_capturing
 from fastrnn.recurrence.precision import rnn_allows_tf32
 
 _FLOAT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -145,6 +146,11 @@ class Problem:
                 raise ValueError(
                     f"lengths is on {args.lengths.device}; it should be on the CPU or, as x, on "
                     f"{x.device}"
+                )
+            if args.lengths.device != x.device and is_capturing(x.device):
+                raise ValueError(
+                    "lengths is on the CPU, from where a CUDA graph cannot capture a copy; it "
+                    f"should be on {x.device} as long as one is captured"
                 )
             check_lengths(args.lengths, batch_size, seq_len)
         return cls(

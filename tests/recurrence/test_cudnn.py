@@ -20,7 +20,7 @@ from fastrnn.recurrence.verification import verify
 from .conftest import Case
 
 BACKEND = "cudnn"
-CAPTURING = "torch.cuda.is_current_stream_capturing"
+CAPTURING = "fastrnn.recurrence.backends.cudnn.is_capturing"
 # Torch says once that oneDNN, which it uses on the CPU, has no projections.
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
 
@@ -201,7 +201,9 @@ def test_compiles_without_a_graph_break(lengths: str) -> None:
 def test_the_choice_can_be_traced(available: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if available:
         monkeypatch.setattr(CudnnBackend, "unavailable", lambda self: [])
-    monkeypatch.setattr(CAPTURING, lambda: pytest.fail("asked while tracing"))
+    monkeypatch.setattr(
+        "torch.cuda.is_current_stream_capturing", lambda: pytest.fail("asked while tracing")
+    )
     problem = gpu_problem(variable_length=True)
 
     def count_reasons(x: Tensor) -> Tensor:
@@ -358,9 +360,9 @@ def test_lengths_are_refused_while_a_graph_is_captured(monkeypatch: pytest.Monke
     backend = CudnnBackend()
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr(cudnn, "_HAS_LIBRARY", True)
-    monkeypatch.setattr(CAPTURING, lambda: True)
+    monkeypatch.setattr(CAPTURING, lambda device: device.type == "cuda")
     (reason,) = backend.supports(gpu_problem(variable_length=True))
     assert "CUDA graph" in reason
     assert backend.supports(gpu_problem()) == []
-    monkeypatch.setattr(CAPTURING, lambda: False)
+    monkeypatch.setattr(CAPTURING, lambda device: False)
     assert backend.supports(gpu_problem(variable_length=True)) == []

@@ -1,5 +1,7 @@
 """The GPU as `auto` sees it; most of this needs one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import torch
 from fastrnn.recurrence.autoselect import AutoSelector
 from fastrnn.recurrence.decisions import DecisionStore, read_decisions
 from fastrnn.recurrence.dispatch import BACKENDS, select
-from fastrnn.recurrence.hardware import Cuda, triton_version
+from fastrnn.recurrence.hardware import Cuda, is_capturing, triton_version
 
 from .stand_ins import PROBLEM
 
@@ -27,6 +29,25 @@ def _poisoned_memory() -> None:
 def test_without_a_gpu_its_problems_fall_to_plain_torch() -> None:
     assert Cuda().describe(GPU) is None
     assert select(replace(PROBLEM, device=GPU), "auto").name == "eager"
+
+
+def test_a_capture_is_looked_for_on_the_device_that_is_asked_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    current: list[torch.device] = []
+
+    @contextmanager
+    def on(device: torch.device) -> Iterator[None]:
+        current.append(device)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device", on)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: current == [GPU])
+    assert is_capturing(GPU)
+    assert not is_capturing(torch.device("cuda", 1))
+    assert not is_capturing(torch.device("cpu"))
 
 
 def test_tritons_version_is_that_which_would_be_imported() -> None:

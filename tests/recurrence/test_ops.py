@@ -14,11 +14,7 @@ from fastrnn.recurrence.backends.base import WantedGrads
 from fastrnn.recurrence.ops import lstm_layer
 from fastrnn.recurrence.problem import LayerArgs
 
-from .conftest import Case
-
-
-def detached(args: LayerArgs) -> LayerArgs:
-    return LayerArgs(*(None if t is None else t.detach() for t in args))
+from .conftest import Case, detached
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """Which precision float32 products take on a GPU: the settings are torch's, and come back."""
 
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -38,13 +39,37 @@ def test_products_follow_and_the_users_setting_comes_back(before: str) -> None:
     try:
         for allow in (True, False):
             with matmul_precision(allow_tf32=allow):
-                assert matmul.fp32_precision == ("tf32" if allow else "ieee")
+                assert (matmul.fp32_precision == "tf32") == allow
             assert matmul.fp32_precision == before
         with pytest.raises(RuntimeError), matmul_precision(allow_tf32=True):
             raise RuntimeError
         assert matmul.fp32_precision == before
     finally:
         matmul.fp32_precision = "none"
+
+
+@pytest.mark.parametrize("origin", [torch.backends, torch.backends.cudnn])
+def test_an_inherited_setting_still_follows_its_origin_afterwards(origin: Any) -> None:
+    matmul = torch.backends.cuda.matmul
+    try:
+        origin.fp32_precision = "tf32"
+        assert matmul.fp32_precision == "tf32"
+        with matmul_precision(allow_tf32=False):
+            assert matmul.fp32_precision == "ieee"
+        assert matmul.fp32_precision == "tf32"
+        origin.fp32_precision = "ieee"
+        assert matmul.fp32_precision == "ieee"
+    finally:
+        origin.fp32_precision = "none"
+    assert matmul.fp32_precision == "none"
+
+
+def test_a_setting_that_agrees_is_left_alone() -> None:
+    """So threads may read the older form of the setting, which torch refuses after a change."""
+    matmul = torch.backends.cuda.matmul
+    with matmul_precision(allow_tf32=False):
+        assert matmul.fp32_precision == "none"
+        assert not matmul.allow_tf32
 
 
 def test_threads_with_one_wish_share_it_and_others_wait() -> None:
@@ -73,5 +98,5 @@ def test_threads_with_one_wish_share_it_and_others_wait() -> None:
     leave.set()
     for thread in (*holders, other):
         thread.join(10)
-    assert seen == ["tf32", "tf32", "ieee"]
+    assert seen == ["tf32", "tf32", "none"]  # none: exact by default
     assert matmul.fp32_precision == "none"

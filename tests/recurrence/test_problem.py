@@ -73,6 +73,18 @@ def test_the_range_of_a_parameter_is_checked_as_well(values: list[int]) -> None:
         lstm_layer(good()._replace(lengths=lengths))
 
 
+def test_lengths_on_the_cpu_cannot_be_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "fastrnn.recurrence.problem.is_capturing", lambda device: device.type == "meta"
+    )
+    elsewhere = good().map(lambda t: t.to("meta"))  # in the place of a GPU
+    on_host = elsewhere._replace(lengths=torch.tensor([5, 1, 2]))
+    with pytest.raises(ValueError, match=r"lengths is on the CPU.*graph.*should be on meta"):
+        Problem.from_args(on_host, training=False)
+    Problem.from_args(elsewhere, training=False)
+    Problem.from_args(good(), training=False)
+
+
 def test_the_native_module_checks_lengths_itself() -> None:
     from fastrnn import _cpu
 

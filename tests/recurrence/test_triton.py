@@ -17,20 +17,19 @@ from fastrnn.recurrence.backends.base import WantedGrads
 from fastrnn.recurrence.backends.eager import reference_gradients
 from fastrnn.recurrence.backends.triton import _import, _lacking
 from fastrnn.recurrence.ops import lstm_layer
-from fastrnn.recurrence.problem import LayerArgs, Problem
+from fastrnn.recurrence.problem import Problem
 from fastrnn.recurrence.triton_kernels import launch
 from fastrnn.recurrence.triton_kernels.config import (
     MAX_FUSED_INPUT_SIZE,
     MAX_HIDDEN_SIZE,
-    KernelConfig,
-    candidates,
     fuses_input,
     padded_size,
     shared_memory,
 )
+from fastrnn.recurrence.triton_kernels.kernels import KERNELS
 from fastrnn.recurrence.triton_kernels.padding import missing_units
 
-from .conftest import Case
+from .conftest import Case, detached
 from .test_backends import assert_right
 
 interpreted_only = pytest.mark.skipif(
@@ -158,10 +157,6 @@ def test_random_problems(**options: object) -> None:
     assert_right("triton", Case(**options))  # type: ignore[arg-type]
 
 
-def detached(args: LayerArgs) -> LayerArgs:
-    return args.map(Tensor.detach)
-
-
 @pytest.mark.parametrize("input_size", [2, 20])
 def test_the_last_state_alone_is_the_same_without_an_output(input_size: int) -> None:
     args = detached(Case(6, 5, input_size, 8, 2, "zeros", dtype=torch.float16).build()[0])
@@ -220,7 +215,7 @@ def test_offsets_beyond_two_to_the_31st() -> None:
     for full, state in zip(states[:2], (few.h_0, few.c_0), strict=True):
         full[0, rows] = state[0]
     y, cells = (sparse(steps, batch, hidden) for _ in range(2))
-    launch.lstm_forward[(3, 1)](
+    KERNELS["forward"][(3, 1)](
         gates=gates, x=None, w_ih=None, bias=None, w_hh=few.w_hh, h_0=states[0], c_0=states[1],
         y=y, h_n=states[2], c_n=states[3], cells=cells, order=rows,
         lengths=few.lengths.to(torch.int32), seq_len=steps, batch_size=batch, given=7,
@@ -236,7 +231,7 @@ def test_offsets_beyond_two_to_the_31st() -> None:
     for full, grad in zip(full_grads, grads, strict=True):
         full[:, rows] = grad
     grad_states = [sparse(1, batch, hidden) for _ in range(2)]
-    launch.lstm_backward[(3, 1)](
+    KERNELS["backward"][(3, 1)](
         gates=gates, cells=cells, c_0=states[1], grad_y=full_grads[0], grad_h_n=full_grads[1],
         w_hh_t=few.w_hh.view(1, 4, hidden, hidden).transpose(2, 3).contiguous(),
         grad_c_n=full_grads[2], grad_gates=sparse(steps, batch, 4 * hidden),
@@ -248,83 +243,6 @@ def test_offsets_beyond_two_to_the_31st() -> None:
     expected = reference_gradients(few, grads, WantedGrads(), create_graph=False)
     for got_state, name in zip(grad_states, ("h_0", "c_0"), strict=True):
         torch.testing.assert_close(got_state[:, rows], getattr(expected, name))
-
-
-def test_every_choice_of_configuration_depends_on_the_layer_only() -> None:
-    for dtype in MAX_HIDDEN_SIZE:
-        for size in (1, 16, 40, MAX_HIDDEN_SIZE[dtype]):
-            for allow_tf32 in (False, True):
-                forward = candidates("forward", dtype, size, 84, allow_tf32=allow_tf32)
-                backward = candidates("backward", dtype, size, 84, allow_tf32=allow_tf32)
-                assert len(forward) <= 2  # so that a first call takes seconds at most
-                assert len(backward) <= 2
-                for config in (*forward, *backward):
-                    assert config.num_warps & (config.num_warps - 1) == 0
-                    assert config.num_warps * 32 <= 1024
-
-
-@pytest.fixture
-def tunable(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Let the interpreted kernels be tuned, on a trial small enough for it."""
-    monkeypatch.setattr(launch, "_TRIAL_STEPS", 2)
-    monkeypatch.setattr(launch, "_TRIAL_BATCH", 9)
-    monkeypatch.setattr(launch, "may_tune", lambda: True)
-    monkeypatch.setattr(launch, "_known", {})
-    launch._tuner.cache_clear()
-    return monkeypatch
-
-
-@interpreted_only
-@pytest.mark.parametrize("slow_tile", [8, 16])
-def test_the_fastest_configuration_is_found_once_and_used(
-    slow_tile: int, tunable: pytest.MonkeyPatch
-) -> None:
-    timed: list[object] = []
-
-    def time(call: object, quantiles: object) -> list[float]:
-        call()  # type: ignore[operator]
-        timed.append(call)
-        tile = 8 if len(timed) % 2 == 1 else 16  # in the order of the candidates
-        return [2.0 if tile == slow_tile else 1.0] * 3
-
-    tunable.setattr(launch, "_time", time)
-    launch._tuner.cache_clear()
-    args = detached(Case(4, 3, 20, 16, dtype=torch.float16).build()[0])
-    want = lstm_layer(args, "eager")[0]
-    for seq_len, batch_size in ((4, 3), (3, 3), (2, 1)):  # another length or batch: no new trial
-        part = args._replace(x=args.x[:seq_len, :batch_size])
-        got = lstm_layer(part, "triton")[0]
-        torch.testing.assert_close(got, want[:seq_len, :batch_size], atol=2e-3, rtol=0)
-    assert len(timed) == 2
-    (config,) = launch._known.values()
-    assert config == KernelConfig(tile=24 - slow_tile, num_warps=2)
-
-
-@interpreted_only
-def test_a_trial_leaves_the_random_numbers_alone(tunable: pytest.MonkeyPatch) -> None:
-    tunable.setattr(launch, "_time", lambda call, quantiles: [1.0] * 3)
-    launch._tuner.cache_clear()
-    args = detached(Case(2, 2, 20, 16, dtype=torch.float16).build()[0])
-    state = torch.get_rng_state()
-    lstm_layer(args, "triton")
-    assert len(launch._known) == 1
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_nothing_is_tuned_while_interpreted_captured_or_switched_off(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    if launch.INTERPRETED:
-        assert not launch.may_tune()
-    monkeypatch.setattr(launch, "INTERPRETED", False)
-    capturing = False
-    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing)
-    assert launch.may_tune()
-    capturing = True
-    assert not launch.may_tune()
-    capturing = False
-    monkeypatch.setenv("FASTRNN_AUTOTUNE", "0")
-    assert not launch.may_tune()
 
 
 # Raised by torch's own tracing of any autograd.Function.
@@ -348,10 +266,10 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.compiler import make_backend
 from triton.runtime.jit import create_function_from_signature
-from fastrnn.recurrence.triton_kernels.launch import lstm_backward, lstm_forward
+from fastrnn.recurrence.triton_kernels.kernels import KERNELS
 
 backend = make_backend(GPUTarget("cuda", 90, 32))
-for kernel in (lstm_forward, lstm_backward):
+for kernel in KERNELS.values():
     bind = create_function_from_signature(kernel.signature, kernel.params, backend)
     seen = set()
     for seq_len, batch_size, given in [(1, 1, 0), (16, 16, 1), (7, 3, 3), (8192, 1024, 2)]:

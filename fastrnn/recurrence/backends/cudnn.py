@@ -14,6 +14,7 @@ from fastrnn.recurrence.backends.base import (
     OutputGrads,
     WantedGrads,
 )
+from fastrnn.recurrence.hardware import is_capturing
 from fastrnn.recurrence.problem import LayerArgs, Problem
 from fastrnn.recurrence.recording import recorded_gradients
 from fastrnn.recurrence.reference import lstm_reference
@@ -65,8 +66,7 @@ class CudnnBackend:
             reasons.append("the batch or the input has no elements")
         if problem.proj_size >= problem.hidden_size:  # torch takes equal sizes for no projection
             reasons.append("proj_size is not smaller than the hidden size")
-        # Asked last, and only where CUDA is there to be asked.
-        if problem.variable_length and not reasons and _is_capturing():
+        if problem.variable_length and not reasons and is_capturing(problem.device):
             reasons.append("lengths are read on the host, which a CUDA graph cannot capture")
         return reasons
 
@@ -99,11 +99,6 @@ class CudnnBackend:
         return recorded_gradients(run, args.map(Tensor.detach), grads, wanted)
 
 
-def _is_capturing() -> bool:
-    # Nothing is captured while torch's compiler traces, and it cannot trace the question.
-    return not torch.compiler.is_compiling() and torch.cuda.is_current_stream_capturing()
-
-
 def _forward(problem: Problem, args: LayerArgs) -> tuple[Tensor, Tensor, Tensor]:
     p, x = problem, args.x
     shape = (p.num_directions, p.batch_size)
@@ -113,7 +108,7 @@ def _forward(problem: Problem, args: LayerArgs) -> tuple[Tensor, Tensor, Tensor]
     # has_biases, num_layers, dropout, train, bidirectional; cuDNN keeps what backward needs only
     # if it is told to train.
     options = (True, 1, 0.0, p.training, p.num_directions == 2)
-    if args.lengths is not None and args.lengths.is_cuda and _is_capturing():
+    if args.lengths is not None and args.lengths.is_cuda and is_capturing(x.device):
         # A compiled program may be captured after it was traced: lengths cannot be read then.
         return lstm_reference(args)
     lengths = None if args.lengths is None else _on_host(args.lengths, p.seq_len)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -20,6 +21,11 @@ MAX_FUSED_INPUT_SIZE = 3
 # Hidden units are padded to a multiple of this, so that 16-bit rows start at 16-byte boundaries.
 UNIT_MULTIPLE = 8
 
+# Of a thread, as compiled: 56 to 81 where a warp has 8 units and a tile 8 sequences
+# (benchmarks/results/triton_resources.md).
+_REGISTERS = 80
+_WARP_SIZE = 32
+
 
 @dataclass(frozen=True, slots=True)
 class KernelConfig:
@@ -27,6 +33,15 @@ class KernelConfig:
 
     tile: int
     num_warps: int
+
+
+class Multiprocessors(NamedTuple):
+    """How many a GPU has, and what each holds: bytes of shared memory, threads, registers."""
+
+    number: int
+    shared_memory: int
+    threads: int
+    registers: int
 
 
 def padded_size(hidden_size: int) -> int:
@@ -45,6 +60,7 @@ def fuses_input(dtype: torch.dtype, input_size: int) -> bool:
     return dtype != torch.float32 and input_size <= MAX_FUSED_INPUT_SIZE
 
 
+@functools.cache
 def candidates(
     kind: Pass, dtype: torch.dtype, hidden_size: int, input_size: int, *, allow_tf32: bool
 ) -> tuple[KernelConfig, ...]:
@@ -72,3 +88,25 @@ def shared_memory(dtype: torch.dtype, hidden_size: int) -> int:
     size = padded_size(hidden_size)
     exchange = 4 * size * 8 * 4  # the gates of a tile in float32
     return 4 * size * size * dtype.itemsize + exchange
+
+
+def resident_programs(
+    config: KernelConfig, dtype: torch.dtype, hidden_size: int, gpu: Multiprocessors
+) -> int:
+    """Programs that a GPU runs at once, about; more wait until others have ended.
+
+    Examples
+    --------
+    >>> h200 = Multiprocessors(132, 233_472, 2048, 65_536)
+    >>> resident_programs(KernelConfig(tile=8, num_warps=16), torch.float16, 128, h200)
+    132
+    >>> resident_programs(KernelConfig(tile=8, num_warps=8), torch.float16, 64, h200)
+    396
+    """
+    threads = config.num_warps * _WARP_SIZE
+    on_each = min(
+        gpu.shared_memory // shared_memory(dtype, hidden_size),
+        gpu.threads // threads,
+        gpu.registers // (threads * _REGISTERS),
+    )
+    return gpu.number * max(1, on_each)
