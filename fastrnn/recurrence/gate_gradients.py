@@ -41,7 +41,7 @@ def input_gradients(
     grad_w_ih = None
     if wanted.w_ih:
         x = _without_padding(args).reshape(-1, p.input_size)
-        grad_w_ih = torch.mm(flat.t(), x).view(args.w_ih.shape)
+        grad_w_ih = _summed_over_steps(flat, x).to(x.dtype).view(args.w_ih.shape)
     grad_bias = None
     if wanted.bias and args.bias is not None:
         grad_bias = flat.sum(0).view(args.bias.shape)
@@ -75,16 +75,31 @@ def _recurrent_gradient(problem: Problem, args: LayerArgs, y: Tensor, grad_gates
             later, earlier, first = of_gates[1:], states[:-1], of_gates[0]
         else:  # what comes later in this direction comes earlier in time
             later, earlier, first = of_gates[:-1], states[1:], _at_the_end(of_gates, args.lengths)
-        grad = torch.mm(later.reshape(-1, 4 * hidden_size).t(), earlier.reshape(-1, hidden_size))
+        later, earlier = later.reshape(-1, 4 * hidden_size), earlier.reshape(-1, hidden_size)
+        grad = _summed_over_steps(later, earlier)
         if args.h_0 is not None:
-            grad = torch.addmm(grad, first.t(), args.h_0[direction])
-        grads.append(grad)
+            grad += _summed_over_steps(first, args.h_0[direction])
+        grads.append(grad.to(y.dtype))
     return torch.stack(grads)
+
+
+def _summed_over_steps(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply ``[N, M]`` transposed by ``[N, K]``; the sum over N is at least float32.
+
+    For 16-bit results torch lets cuBLAS add partial sums in 16 bits; N is large here, so it does.
+    """
+    if a.dtype.itemsize > 2:
+        return torch.mm(a.t(), b)
+    if a.is_cuda and torch.version.hip is None:
+        return torch.mm(a.t(), b, out_dtype=torch.float32)
+    return torch.mm(a.t().float(), b.float())  # there torch has no mixed product
 
 
 def _at_the_end(of_gates: Tensor, lengths: Tensor | None) -> Tensor:
     """Gather the values at each sequence's last valid step; with length zero they are zeros."""
     if lengths is None:
         return of_gates[-1]
-    last = (lengths.to(of_gates.device, torch.int64) - 1).clamp(min=0)
+    # Nobody has looked at lengths on a GPU: out of range they must not reach other memory.
+    last = lengths.to(of_gates.device, torch.int64, non_blocking=True).sub(1)
+    last = last.clamp(0, of_gates.shape[0] - 1)
     return of_gates.gather(0, last[None, :, None].expand(1, -1, of_gates.shape[2]))[0]

@@ -7,6 +7,7 @@ formula registered with the operator.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -42,9 +43,18 @@ def _described(inputs: tuple[Any, ...]) -> tuple[Problem, LayerArgs, str]:
     return problem, args, backend
 
 
+def _no_autocast(x: Tensor) -> AbstractContextManager[None]:
+    """Shut out autocast: torch's products would round to 16 bits, and answer in them."""
+    kind = x.device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)
+
+
 def _forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     problem, args, backend = _described(inputs)
-    y, h_n, c_n, reserve = dispatch.backend_by_name(backend).forward(problem, args)
+    with _no_autocast(args.x):
+        y, h_n, c_n, reserve = dispatch.backend_by_name(backend).forward(problem, args)
     return y, h_n, c_n, reserve
 
 
@@ -54,9 +64,11 @@ def _backward(
     *tensors, y, reserve, backend, wanted = inputs
     args = LayerArgs(*tensors)
     problem = Problem.from_args(args, training=True)
-    grads = dispatch.backend_by_name(backend).backward(
-        problem, args, y, reserve, OutputGrads(grad_y, grad_h_n, grad_c_n), WantedGrads(*wanted)
-    )
+    output_grads = OutputGrads(grad_y, grad_h_n, grad_c_n)
+    with _no_autocast(args.x):
+        grads = dispatch.backend_by_name(backend).backward(
+            problem, args, y, reserve, output_grads, WantedGrads(*wanted)
+        )
     # An operator cannot return None: an unwanted gradient is an empty tensor here.
     return tuple(args.x.new_empty(0) if grad is None else grad for grad in grads)
 
@@ -98,7 +110,7 @@ class _Recording(NamedTuple):
 
     @classmethod
     def of(cls, backend: Backend, args: LayerArgs) -> _Recording:
-        with torch.enable_grad():
+        with torch.enable_grad(), _no_autocast(args.x):
             leaves = args.map(lambda t: t.detach().requires_grad_(t.requires_grad))
             problem = Problem.from_args(leaves, training=True)
             return cls(leaves, backend.forward(problem, leaves)[:3])
@@ -141,12 +153,14 @@ class _Lstm(torch.autograd.Function):
         *tensors, y, reserve = ctx.saved_tensors
         wanted = WantedGrads(*ctx.needs_input_grad[1 : 1 + len(WantedGrads._fields)])
         if torch.is_grad_enabled():  # gradients of gradients: only the reference has them
-            grads: tuple[Tensor | None, ...] = reference_gradients(
-                LayerArgs(*tensors), OutputGrads(*output_grads), wanted, create_graph=True
-            )
+            with _no_autocast(y):
+                grads: tuple[Tensor | None, ...] = reference_gradients(
+                    LayerArgs(*tensors), OutputGrads(*output_grads), wanted, create_graph=True
+                )
         elif ctx.recording is not None:
             # Kept for one backward only, like torch's own buffers; a second one runs forward again.
-            grads = ctx.recording.gradients(output_grads, wanted)
+            with _no_autocast(y):
+                grads = ctx.recording.gradients(output_grads, wanted)
             ctx.recording = None
         else:
             grads = torch.ops.fastrnn.lstm_backward(

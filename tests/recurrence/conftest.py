@@ -23,7 +23,10 @@ def _poisoned_memory() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Case:
-    """One problem of the grid; `lengths` is none, random, zeros (some) or equal."""
+    """One problem of the grid; `lengths` is none, random, zeros (some) or equal.
+
+    `scale` is that of x.
+    """
 
     seq_len: int
     batch_size: int
@@ -35,6 +38,7 @@ class Case:
     bias: bool = True
     contiguous: bool = True
     dtype: torch.dtype = torch.float32
+    scale: float = 1.0
     seed: int = 0
 
     def build(self) -> tuple[LayerArgs, OutputGrads]:
@@ -54,7 +58,7 @@ class Case:
             self.num_directions,
         )
         args = LayerArgs(
-            x=random(t, b, i),
+            x=random(t, b, i, scale=self.scale),
             w_ih=random(d, 4 * h, i, scale=i**-0.5),
             w_hh=random(d, 4 * h, h, scale=h**-0.5),
             bias=random(d, 4 * h, scale=0.5) if self.bias else None,

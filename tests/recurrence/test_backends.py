@@ -41,6 +41,9 @@ def variant_id(variant: tuple[str, str]) -> str:
     return "-".join(filter(None, variant))
 
 
+GRID_IDS = [f"{variant_id(variant)}-{str(dtype)[6:]}" for variant, dtype in GRID]
+
+
 def prepared(variant: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     name, isa = variant
     if isa:
@@ -57,6 +60,14 @@ def host_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 @pytest.fixture(params=[*VARIANTS, INTERPRETED], ids=variant_id)
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return prepared(request.param, monkeypatch)
+
+
+@pytest.fixture(params=GRID, ids=GRID_IDS)
+def backend_and_dtype(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, torch.dtype]:
+    variant, dtype = request.param
+    return prepared(variant, monkeypatch), dtype
 
 
 def require_isa(isa: str) -> None:
@@ -83,9 +94,7 @@ def test_every_backend_is_in_the_grid() -> None:
     assert tested == {backend.name for backend in BACKENDS}
 
 
-@pytest.mark.parametrize(
-    ("variant", "dtype"), GRID, ids=[f"{variant_id(v)}-{str(d)[6:]}" for v, d in GRID]
-)
+@pytest.mark.parametrize(("variant", "dtype"), GRID, ids=GRID_IDS)
 @pytest.mark.parametrize("num_directions", [1, 2])
 @pytest.mark.parametrize("hidden_size", HIDDEN_SIZES)
 def test_grid(
@@ -141,6 +150,36 @@ def test_long_sequence(backend: str) -> None:
     assert_right(backend, Case(600, 3, 2, 8, 2, "random"))
 
 
+@pytest.mark.parametrize("scale", [1e-2, 1e-4])
+def test_small_signals_keep_their_relative_accuracy(backend: str, scale: float) -> None:
+    """Near 0 a formula for tanh may lose all digits in a difference, unseen among large values."""
+    assert_right(backend, Case(12, 5, 20, 17, 2, "random", bias=False, scale=scale))
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("cpu", torch.float32),
+        *(
+            (name, dtype)
+            for name in ("eager", "triton")
+            for dtype in (torch.float32, torch.float16, torch.bfloat16)
+        ),
+    ],
+)
+def test_small_steps_of_the_cell_state_add_up(name: str, dtype: torch.dtype) -> None:
+    """Each step adds 2**-12 to a cell state of 1: rounded to 16 bits it would stay there."""
+    hidden, steps, step = 8, 512, 2.0**-12
+    bias = torch.zeros(1, 4, hidden)
+    bias[:, :2], bias[:, 2] = 20.0, step  # i and f are open, g is the step
+    weights = torch.zeros(1, 4 * hidden, hidden, dtype=dtype)
+    state = torch.ones(1, 2, hidden, dtype=dtype)
+    x = torch.zeros(steps, 2, 4, dtype=dtype)
+    args = LayerArgs(x, weights[:, :, :4], weights, bias.view(1, -1).to(dtype), c_0=state)
+    c_n = lstm_layer(args, name)[2]
+    torch.testing.assert_close(c_n.float(), torch.full((1, 2, hidden), 1.0 + steps * step))
+
+
 @given(
     seq_len=st.integers(1, 24),
     batch_size=st.integers(1, 40),
@@ -152,6 +191,7 @@ def test_long_sequence(backend: str) -> None:
     bias=st.booleans(),
     contiguous=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.float64]),
+    scale=st.sampled_from([1.0, 1e-3]),
     isa=st.sampled_from(ISAS),
     seed=st.integers(0, 2**31),
 )
@@ -164,8 +204,9 @@ def test_random_problems(isa: str, **options: object) -> None:
         assert_right("cpu", Case(**options))  # type: ignore[arg-type]
 
 
-def test_padding_is_never_read(backend: str) -> None:
-    args, grads = Case(8, 5, 3, 6, 2, "zeros").build()
+def test_padding_is_never_read(backend_and_dtype: tuple[str, torch.dtype]) -> None:
+    backend, dtype = backend_and_dtype
+    args, grads = Case(8, 5, 3, 6, 2, "zeros", dtype=dtype).build()
     lengths = args.lengths
     assert lengths is not None
     outside = torch.arange(8)[:, None] >= lengths[None, :]
@@ -193,17 +234,22 @@ def test_backward_is_bit_identical_from_run_to_run(backend: str) -> None:
 
 
 # Exp is meant to overflow: one over infinity is the saturated gate. Only the interpreter warns.
-@pytest.mark.filterwarnings("ignore:overflow encountered in exp")
-def test_saturated_and_extreme_inputs_stay_finite(backend: str) -> None:
-    args, grads = Case(6, 3, 4, 9, 1, states=True).build()
-    args = args._replace(x=(args.x.detach() * 1e4).requires_grad_())
+@pytest.mark.filterwarnings("ignore:overflow encountered in (exp|multiply)")
+def test_saturated_and_extreme_inputs_stay_finite(
+    backend_and_dtype: tuple[str, torch.dtype],
+) -> None:
+    backend, dtype = backend_and_dtype
+    args, grads = Case(6, 3, 3, 9, 1, states=True, dtype=dtype, scale=1e4).build()
     outputs = lstm_layer(args, backend)
     found = torch.autograd.grad(outputs, [t for t in args[:-1] if t is not None], grads)
     assert all(t.isfinite().all() for t in (*outputs, *found))
 
 
-def test_nan_in_a_valid_step_reaches_only_its_own_sequence(backend: str) -> None:
-    args, _ = Case(6, 3, 4, 9).build()
+def test_nan_in_a_valid_step_reaches_only_its_own_sequence(
+    backend_and_dtype: tuple[str, torch.dtype],
+) -> None:
+    backend, dtype = backend_and_dtype
+    args, _ = Case(6, 3, 3, 9, dtype=dtype).build()
     with torch.no_grad():
         args.x[2, 1] = torch.nan
     with torch.no_grad():

@@ -238,7 +238,7 @@ def test_autocast_changes_nothing(lengths: str) -> None:
     for enabled in (False, True):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
             outputs = lstm_layer(args, BACKEND)
-        runs.append((*outputs, *torch.autograd.grad(outputs, inputs_of(args), grads)))
+            runs.append((*outputs, *torch.autograd.grad(outputs, inputs_of(args), grads)))
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 

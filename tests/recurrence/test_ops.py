@@ -62,6 +62,22 @@ def test_gradients_of_gradients(backend: str) -> None:
     assert torch.autograd.gradgradcheck(run, inputs)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "eager", "triton"])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_autocast_changes_nothing(backend: str, create_graph: bool) -> None:
+    args, grads = Case(4, 3, 2, 5, 2, "random", states=True).build()
+    inputs = [t for t in args[:-1] if t is not None]
+    runs = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            outputs = lstm_layer(args, backend)
+            found = torch.autograd.grad(outputs, inputs, grads, create_graph=create_graph)
+        runs.append((*outputs, *found))
+    for a, b in zip(*runs, strict=True):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)
+
+
 def test_part_of_the_inputs_may_be_frozen() -> None:
     args, _ = Case(4, 2, 3, 5).build()
     args = detached(args)

@@ -76,9 +76,7 @@ class CudnnBackend:
 
     def forward(self, problem: Problem, args: LayerArgs) -> ForwardResult:
         """Run the layer by operations that torch can differentiate."""
-        # Under autocast torch would run, and answer, in 16 bits: results have the input's dtype.
-        with torch.autocast(problem.device.type, enabled=False):
-            y, h_n, c_n = _forward(problem, args)
+        y, h_n, c_n = _forward(problem, args)
         y = y if problem.output_shape[0] else y.new_empty(problem.output_shape)
         return ForwardResult(y, h_n, c_n, y.new_empty(0))
 

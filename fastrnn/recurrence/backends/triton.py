@@ -36,6 +36,7 @@ from fastrnn.recurrence.triton_kernels.padding import (
 )
 
 _MIN_CAPABILITY = (8, 0)
+_TRUE = frozenset({"1", "true", "on", "yes", "y"})  # what Triton takes for true
 
 
 class TritonBackend:
@@ -44,12 +45,12 @@ class TritonBackend:
     name = "triton"
     devices: frozenset[str] | None = frozenset({"cuda"})
     recordable = False
-    # Activations to about 1e-6, in 16-bit types the hardware's tanh (2**-11) and stored gates of
-    # that precision.
+    # Interpreted, on the tests' grid: up to 1.6 in float32, 0.8 in float16, 2.1 in bfloat16. The
+    # rest is room for the compiler's exp, and in 16 bits for the hardware's tanh (2**-11).
     tolerance: Mapping[torch.dtype, float] = {
         torch.float32: 16.0,
-        torch.float16: 16.0,
-        torch.bfloat16: 16.0,
+        torch.float16: 4.0,
+        torch.bfloat16: 4.0,
     }
 
     def unavailable(self) -> list[str]:
@@ -194,7 +195,7 @@ def _missing() -> str:
 
 
 def _interpreting() -> bool:
-    return os.environ.get("TRITON_INTERPRET") == "1"
+    return os.environ.get("TRITON_INTERPRET", "").lower() in _TRUE
 
 
 @constant_while_tracing

@@ -96,7 +96,7 @@ def lstm_backward(
     i, f, g, o, c, earlier, dy = _saved(
         gates, cells, grad_y, c_first, time * batch_size + row,
         (time - forward) * batch_size + row, column, gate_column,
-        mask & (steps - 1 < length), steps - 1, given, H, DIRECTIONS,
+        mask & (steps - 1 < length) & (length > 0), steps - 1, given, H, DIRECTIONS,
     )  # fmt: skip
     for done in range(steps):
         step = steps - 1 - done
