@@ -7,12 +7,11 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-
-import fastrnn
 
 RESULTS = Path(__file__).parent / "results"
 CPU_FILE = RESULTS / "cpu_vs_torch.json"
@@ -20,19 +19,25 @@ CPU_FILE = RESULTS / "cpu_vs_torch.json"
 
 def environment() -> dict[str, Any]:
     """Machine and versions that a result depends on."""
-    from fastrnn.recurrence.backends import CpuBackend
-
     return {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "isa": CpuBackend().isa,
+        "isa": told(_isa),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "fastrnn": fastrnn.__version__,
+        "fastrnn": told(_version),
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
+
+
+def told(question: Callable[[], Any]) -> Any:
+    """The answer; what is broken must not cost the other fields theirs, and says why."""
+    try:
+        return question()
+    except Exception as error:  # an import may raise anything
+        return f"unknown ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
 
 
 def load(path: Path = CPU_FILE) -> dict[str, Any]:
@@ -61,11 +66,26 @@ def _cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
+def _isa() -> str:
+    from fastrnn.recurrence.backends import CpuBackend
+
+    return CpuBackend().isa
+
+
+def _version() -> str:
+    import fastrnn
+
+    return fastrnn.__version__
+
+
 def _commit() -> str:
-    done = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:  # there is no git
+        return "unknown"
     return done.stdout.strip() or "unknown"

@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 
+from benchmarks import results_file
+from benchmarks.results_file import told
+
 from .worker import Context, Params, Record
 
 PROPERTIES = {
@@ -38,7 +41,7 @@ CEILING_SAMPLES = 7
 
 def describe(params: Params, context: Context) -> Record:
     """Machine, versions and commit."""
-    found = {**_machine(), **_device(context), **_versions()}
+    found = {**results_file.environment(), **_device(context), **_versions()}
     if params.get("commit") and found.get("commit", "unknown") == "unknown":
         found["commit"] = params["commit"]
     return {"environment": found}
@@ -78,16 +81,6 @@ def ceilings(params: Params, context: Context) -> Record:
     }
 
 
-def _machine() -> dict[str, Any]:
-    from benchmarks import results_file
-
-    try:
-        found = results_file.environment()
-    except (ImportError, OSError, RuntimeError) as error:  # the native module is not built
-        found = {"isa": f"unknown: {error}", "python": platform.python_version()}
-    return found
-
-
 def _device(context: Context) -> dict[str, Any]:
     if context.device.type == "cpu":
         return {"device": "cpu"}
@@ -97,25 +90,30 @@ def _device(context: Context) -> dict[str, Any]:
         "device": properties.name,
         "capability": f"{properties.major}.{properties.minor}",
         **sizes,
-        **_nvidia_smi(),
+        **_nvidia_smi(_smi_id(properties)),
     }
 
 
-def _nvidia_smi() -> dict[str, str]:
+def _smi_id(properties: Any) -> str:
+    """Torch's device for nvidia-smi, whose numbers know nothing of CUDA_VISIBLE_DEVICES."""
+    uuid = getattr(properties, "uuid", None)
+    return "0" if uuid is None else f"GPU-{str(uuid).removeprefix('GPU-')}"
+
+
+def _nvidia_smi(device: str) -> dict[str, str]:
     query = f"--query-gpu={','.join(SMI_FIELDS.values())}"
-    lines = _output("nvidia-smi", query, "--format=csv,noheader", "--id=0").splitlines()
+    lines = _output("nvidia-smi", query, "--format=csv,noheader", f"--id={device}").splitlines()
     values = [value.strip() for value in lines[0].split(",")] if lines else []
     return dict(zip(SMI_FIELDS, values, strict=False))
 
 
 def _versions() -> dict[str, Any]:
-    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
     nvcc = re.search(r"release [^,]+, V(\S+)", _output("nvcc", "--version"))
     return {
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        "cudnn": cudnn,
-        "triton": _triton_version(),
+        "cudnn": told(torch.backends.cudnn.version),
+        "triton": told(_triton_version),
         "nvcc": nvcc.group(1) if nvcc else None,
         "tools": [tool for tool in TOOLS if shutil.which(tool)],
         "kernel": platform.release(),
