@@ -8,7 +8,9 @@ nobody would use them.
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fastrnn import __version__
@@ -20,6 +22,8 @@ from fastrnn.recurrence.decisions import (
 )
 
 from .results_file import RESULTS
+
+TARGET = "fastrnn/recurrence/shipped_decisions.json"
 
 
 def measured(folder: Path = RESULTS) -> Decisions:
@@ -38,14 +42,25 @@ def measured(folder: Path = RESULTS) -> Decisions:
     return found
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Write the file; with ``--check`` only say whether it is what was measured."""
-    text = decisions_as_text(measured())
-    if "--check" in sys.argv[1:]:
-        same = SHIPPED_FILE.read_text(encoding="utf-8") == text
-        sys.exit(0 if same else f"{SHIPPED_FILE.name} is not what benchmarks/results says")
-    SHIPPED_FILE.write_text(text, encoding="utf-8")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ship_decisions",
+        description=f"Put what `auto` decided on GPUs, from benchmarks/results, into {TARGET}.",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 if that would change it"
+    )
+    options = parser.parse_args(argv)
+    text = decisions_as_text(measured(RESULTS))
+    if not options.check:
+        SHIPPED_FILE.write_text(text, encoding="utf-8")
+        return 0
+    if SHIPPED_FILE.read_text(encoding="utf-8") == text:
+        return 0
+    sys.stderr.write(f"{TARGET} is not what benchmarks/results says\n")
+    return 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

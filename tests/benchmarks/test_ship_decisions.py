@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import ship_decisions
 from benchmarks.ship_decisions import measured
 from fastrnn import __version__
 from fastrnn.recurrence.decisions import (
@@ -38,3 +39,33 @@ def test_a_damaged_result_is_not_shipped(tmp_path: Path) -> None:
     (tmp_path / "gpu_a_decisions.json").write_text("{")
     with pytest.raises(ValueError, match="gpu_a_decisions"):
         measured(tmp_path)
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file in the place of the package's, which results would change."""
+    merge_decisions(tmp_path / "gpu_a_decisions.json", {CLASS: Decision("triton")})
+    path = tmp_path / "shipped.json"
+    path.write_text("before")
+    monkeypatch.setattr(ship_decisions, "RESULTS", tmp_path)
+    monkeypatch.setattr(ship_decisions, "SHIPPED_FILE", path)
+    return path
+
+
+@pytest.mark.parametrize(("option", "code"), [("--help", 0), ("--chekc", 2), ("check", 2)])
+def test_only_the_command_itself_writes(shipped: Path, option: str, code: int) -> None:
+    with pytest.raises(SystemExit) as ended:
+        ship_decisions.main([option])
+    assert ended.value.code == code
+    assert shipped.read_text() == "before"
+
+
+def test_a_check_says_whether_the_file_would_change(
+    shipped: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ship_decisions.main(["--check"]) == 1
+    assert "shipped_decisions.json" in capsys.readouterr().err
+    assert shipped.read_text() == "before"
+    assert ship_decisions.main([]) == 0
+    assert '"winner": "triton"' in shipped.read_text()
+    assert ship_decisions.main(["--check"]) == 0
