@@ -17,6 +17,8 @@ Record = dict[str, Any]
 
 TAIL_CHARACTERS = 3000
 ERROR_LINES = 12
+# Marks a folder as one that may be emptied.
+MARKER = ".built_by_benchmarks_gpu"
 
 
 def command(site: Path, build_folder: Path, defines: Sequence[str] = ()) -> list[str]:
@@ -30,11 +32,31 @@ def command(site: Path, build_folder: Path, defines: Sequence[str] = ()) -> list
     ]
 
 
+def fault_of(site: Path) -> str:
+    """Why nothing may be built into a folder; empty if it may be, which empties it first."""
+    should = "it should be an empty folder, a new one, or one that this command built into before"
+    if site.exists() and not site.is_dir():
+        return f"--site is {str(site)!r}, which is no folder; {should}"
+    if site.is_dir() and any(site.iterdir()) and not (site / MARKER).exists():
+        return f"--site is {str(site)!r}, which holds other files; {should}"
+    return ""
+
+
 def build(root: Path, site: Path, log: Path, timeout: float, defines: Sequence[str] = ()) -> Record:
-    """Install the checkout at `root` into `site`; the record has errors and kernel resources."""
+    """Install the checkout at `root` into `site`; the record has errors and kernel resources.
+
+    Raises
+    ------
+    ValueError
+        If `site` holds what this command did not make.
+    """
     watch = Stopwatch()
-    shutil.rmtree(site, ignore_errors=True)
+    if fault := fault_of(site):
+        raise ValueError(fault)
+    if site.exists():
+        shutil.rmtree(site)
     site.mkdir(parents=True)
+    (site / MARKER).touch()
     environment = {
         **os.environ,
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",

@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from benchmarks.gpu import build, ncu
 from benchmarks.gpu.commands import bounded
 
@@ -53,6 +55,27 @@ def test_a_failed_build_is_a_record(tmp_path: Path) -> None:
     assert record["modules"] == []
     assert "exit code" in record["error"]
     assert record["tail"]
+
+
+def test_a_folder_with_other_files_is_not_emptied(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "thesis.tex").touch()
+    with pytest.raises(ValueError, match=r"--site is '.*site', which holds other files"):
+        build.build(tmp_path, site, tmp_path / "log", 60)
+    assert (site / "thesis.tex").exists()
+    assert "no folder" in build.fault_of(site / "thesis.tex")
+
+
+def test_its_own_folder_is_built_into_again(tmp_path: Path) -> None:
+    root, site = tmp_path / "empty", tmp_path / "site"
+    root.mkdir()
+    site.mkdir()
+    assert build.fault_of(site) == build.fault_of(tmp_path / "new") == ""
+    build.build(root, site, tmp_path / "log", 60)
+    (site / "old.py").touch()
+    build.build(root, site, tmp_path / "log", 60)
+    assert not (site / "old.py").exists()
 
 
 def test_a_program_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
