@@ -15,7 +15,7 @@ ENVIRONMENT_KEYS = (
     *("device", "capability", "multiprocessors", "memory_bytes", "l2_bytes"),
     *("shared_memory_per_block", "driver", "sm_clock", "sm_clock_max", "power_limit", "torch"),
     *("cuda", "cudnn", "triton", "nvcc", "python", "cpu", "cores", "fastrnn", "commit", "date"),
-    *("copy_gb_per_s", "matmul_tflops", "matmul_dtype"),
+    *("copy_gb_per_s", "matmul_tflops", "matmul_dtype", "plugin", "defines"),
 )
 
 
@@ -24,6 +24,7 @@ def markdown(document: Document) -> str:
     parts = [
         f"# fastrnn on {document['device']}",
         _environments(document["environments"]),
+        _last_run(document),
         _build(document.get("build")),
         _failures(document["failures"]),
         _check(document.get("check")),
@@ -73,6 +74,14 @@ def _environments(environments: dict[str, Record]) -> str:
     return "\n".join(lines)
 
 
+def _last_run(document: Document) -> str:
+    asked = [f"{key} {value}" for key, value in document["options"].items() if value]
+    lines = ["## Last run", f"- asked for: {', '.join(asked) or 'unknown'}"]
+    lines += [f"- incomplete: {text}" for text in document["incomplete"]]
+    lines += [f"- left out: {count} of {stage}" for stage, count in document["left_out"].items()]
+    return "\n".join(lines)
+
+
 def _build(build: Record | None) -> str:
     if build is None:
         return ""
@@ -108,20 +117,23 @@ def _failures(failures: list[Record]) -> str:
 def _check(check: Record | None) -> str:
     if check is None:
         return ""
-    header = ("backend", "precision", "cases", "how they ended", "largest share", "in", "skipped")
+    header = (
+        *("backend", "precision", "cases", "how they ended", "largest share", "in", "skipped"),
+        *("of", "environment"),
+    )
     rows = []
     for row in check["rows"]:
         statuses = ", ".join(f"{count} {status}" for status, count in row["statuses"].items())
         reasons = "; ".join(f"{count}: {why}" for why, count in row["skipped"].items())
         worst = [row.get("worst", ""), row.get("worst_case", "")]
         share = f"{worst[0]:.2f}" if isinstance(worst[0], float) else worst[0]
-        rows.append(
-            [row["backend"], row["precision"], row["cases"], statuses, share, worst[1], reasons]
-        )
+        part = "all cases" if row["whole"] else f"some cases {row['filter']}".rstrip()
+        ended = [row["backend"], row["precision"], row["cases"], statuses, share, worst[1]]
+        rows.append([*ended, reasons, f"{part}, seed {row['seed']}", row["environment"]])
     lines = [
         "## Correctness",
         "Against float64 on the CPU. The largest share is that of the allowed error which a "
-        "result used.",
+        "result used. A check of some cases stands below that of all.",
         table(header, rows),
     ]
     for precision, chosen in check["decisions"].items():

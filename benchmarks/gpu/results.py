@@ -1,4 +1,4 @@
-"""From the stream of records to one JSON document, merged with what was stored before."""
+"""From the stream of records to one JSON document."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ Record = dict[str, Any]
 Document = dict[str, Any]
 
 UNKNOWN_DEVICE = "unknown"
-# What is stored of a run in which everything fails; its stream of records has all.
+# Of a run in which everything fails, so many are told in full; its stream of records has all.
 MAX_FAILURES, MAX_ERRORS = 300, 8
+SHORT = 200
 FAILED = frozenset({"wrong", "warned", "error", "crashed", "timeout"})
+# No failure, but what was asked for is not known either: the time was over.
+INCOMPLETE = "incomplete"
+CHECKS = ("case", "behaviour")
 # What the environment holds besides that which names it: it changes while nothing else does.
 VOLATILE = frozenset({"sm_clock", "memory_clock", "date"})
 
@@ -45,22 +49,33 @@ def collect(records: Iterable[Record]) -> Document:
     by_kind: defaultdict[str, dict[str, Record]] = defaultdict(dict)
     for record in records:
         by_kind[record["kind"]][record["name"]] = record
-    environment = _environment(by_kind)
+    options = by_kind["options"].get("options", {}).get("options", {})
+    environment = _environment(by_kind, options)
     key = environment_key(environment)
-    failures = [{**failure(r), "environment": key} for r in records if failed(r)]
+    seed = options.get("seed", 0)
+    failures = [{**failure(r), "seed": seed, "environment": key} for r in records if failed(r)]
     document: Document = {
         "device": environment.get("device", UNKNOWN_DEVICE),
+        "options": options,
         "environments": {key: environment},
-        "failures": failures[:MAX_FAILURES],
+        "failures": [*failures[:MAX_FAILURES], *map(_in_short, failures[MAX_FAILURES:])],
         "failures_in_all": len(failures),
+        "incomplete": [
+            *(r["error"] for r in records if r.get("status") == INCOMPLETE),
+            *(f"{s} did not end" for s in options.get("stages", []) if s not in by_kind["stage"]),
+        ],
         "left_out": {r["name"]: r["count"] for r in by_kind["left out"].values()},
         "stages": {r["name"]: r["seconds"] for r in by_kind["stage"].values()},
     }
     for record in by_kind["build"].values():
         document["build"] = {**_without(record, "kind", "name", "params"), "environment": key}
-    checks = [*by_kind["case"].values(), *by_kind["behaviour"].values()]
+    checks = [record for kind in CHECKS for record in by_kind[kind].values()]
     if checks:
-        document["check"] = {**_check_summary(checks), "environment": key}
+        whole = _checked_whole(by_kind, options)
+        common = {"seed": seed, "filter": options.get("filter", "")}
+        document["check"] = _check_summary(checks)
+        for row in document["check"]["rows"]:
+            row |= {**common, "whole": row["backend"] in whole, "environment": key}
     cells = {
         name: {**_without(record, "kind", "name", "params", "tail"), "environment": key}
         for name, record in by_kind["cell"].items()
@@ -87,6 +102,8 @@ def failure(record: Record) -> Record:
     kept = ("name", "kind", "status", "subject", "step")
     texts = record.get("errors") or record.get("warnings") or [record.get("error", "")]
     found = {key: record[key] for key in kept if record.get(key)}
+    if record["kind"] in CHECKS:
+        found["backend"] = record["params"]["backend"]
     return {**found, "errors": texts[:MAX_ERRORS], "tail": record.get("tail", "")}
 
 
@@ -110,67 +127,26 @@ def environment_key(environment: Record) -> str:
     return f"{environment.get('commit', 'unknown')} {environment.get('date', '')} {digest}"
 
 
-def merge(old: Document, new: Document) -> Document:
-    """The stored document with a new run's parts in the place of the old ones."""
-    merged = {**old, **{key: value for key, value in new.items() if key not in ("stages",)}}
-    for key in ("cells", "kernels", "environments"):
-        if key in old or key in new:
-            merged[key] = {**old.get(key, {}), **new.get(key, {})}
-    used = {*_environments_of(merged), *new.get("environments", {})}
-    merged["environments"] = {k: v for k, v in merged["environments"].items() if k in used}
-    # Failures of the parts that this run did not touch stay known.
-    renewed = {kind for kind in ("case", "behaviour") if "check" in new}
-    renewed |= {kind for kind in ("build",) if "build" in new}
-    names = {*new.get("cells", {})}
-    kept = [
-        failure
-        for failure in old.get("failures", [])
-        if failure["kind"] not in renewed
-        and failure["name"] not in names
-        and failure["environment"] in merged["environments"]
-    ]
-    merged["failures"] = new["failures"] + [f for f in kept if f not in new["failures"]]
-    return merged
+def _in_short(found: Record) -> Record:
+    return {**found, "errors": [str(text)[:SHORT] for text in found["errors"][:1]], "tail": ""}
 
 
-def store(document: Document, folder: Path) -> Path:
-    """Merge a run's document into its device's file; returns the path."""
-    path = folder / f"gpu_{slug(document['device'])}.json"
-    old: Document = json.loads(path.read_text()) if path.exists() else {}
-    write(path, json.dumps(merge(old, document), indent=1) + "\n")
-    return path
-
-
-def store_decisions(source: Path, device: str, folder: Path) -> Path | None:
-    """Add what `auto` decided in a run to its device's file; returns the path, if there is any."""
-    if not source.exists():
-        return None
-    path = folder / f"gpu_{slug(device)}_decisions.json"
-    new = json.loads(source.read_text())
-    old = json.loads(path.read_text()) if path.exists() else {**new, "decisions": []}
-    by_problem = {
-        json.dumps(entry["problem"], sort_keys=True): entry
-        for entry in [*old["decisions"], *new["decisions"]]
-    }
-    merged = {**new, "decisions": list(by_problem.values())}
-    write(path, json.dumps(merged, indent=2) + "\n")
-    return path
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
-def _environment(by_kind: dict[str, dict[str, Record]]) -> Record:
-    found: Record = {}
+def _environment(by_kind: dict[str, dict[str, Record]], options: Record) -> Record:
+    # Results of another package, or of one built otherwise, are not those of the commit alone.
+    found: Record = {key: options[key] for key in ("plugin", "defines") if options.get(key)}
     for kind in ("environment", "ceilings"):
         for record in by_kind[kind].values():
             found |= record.get(kind, {})
     return found
+
+
+def _checked_whole(by_kind: dict[str, dict[str, Record]], options: Record) -> set[str]:
+    """The backends of which every case was checked: the stage ended, and left nothing out."""
+    ended = by_kind["stage"].get("check", {}).get("status") == "ok"
+    if not ended or options.get("filter"):
+        return set()
+    backends = {r["params"]["backend"] for kind in CHECKS for r in by_kind[kind].values()}
+    return backends - set(by_kind["incomplete"])
 
 
 def _check_summary(records: list[Record]) -> Record:
@@ -191,15 +167,6 @@ def _check_summary(records: list[Record]) -> Record:
         rows.append(row)
     decisions = {f"{r['params']['precision']}": r["decisions"] for r in records if "decisions" in r}
     return {"rows": rows, "decisions": decisions}
-
-
-def _environments_of(value: Any) -> Iterable[str]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key == "environment" and isinstance(item, str):
-                yield item
-            elif key not in ("environments", "failures"):
-                yield from _environments_of(item)
 
 
 def _without(record: Record, *keys: str) -> Record:

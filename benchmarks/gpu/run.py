@@ -9,7 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from .clock import Deadline, Stopwatch
 from .results import Record, failed
@@ -21,6 +21,15 @@ ALONE_SECONDS = 120.0
 PROFILE_TIMEOUT = 60.0
 # What is kept for the stages that come last.
 PROFILE_SECONDS, REPORT_SECONDS = 50.0, 4.0
+
+
+class Named(Protocol):
+    """A job, a cell: what has a name."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        ...
 
 
 class Run:
@@ -42,6 +51,7 @@ class Run:
         self.records: list[Record] = []
         self._lock = threading.Lock()
         self._lines = _fresh_stream(settings)
+        self.add({"kind": "options", "name": "options", "options": settings.options})
 
     def add(self, record: Record) -> None:
         """Keep a record, on disk at once."""
@@ -76,9 +86,9 @@ class Run:
         supervisor.run([jobs], Deadline.after(min(ALONE_SECONDS, self.deadline.left())))
         return records
 
-    def left_out(self, stage: str, jobs: Iterable[Job]) -> int:
-        """Note what there was no time for; returns how much."""
-        names = [job.name for job in jobs]
+    def left_out(self, stage: str, left: Iterable[Named]) -> int:
+        """Note what there was no time for, or no room; returns how much."""
+        names = [one.name for one in left]
         if names:
             record = {"kind": "left out", "name": stage, "count": len(names), "first": names[:20]}
             self.add(record)
@@ -110,10 +120,6 @@ class Progress:
         if self._watch.seconds() >= self._next:
             self._next = self._watch.seconds() + PROGRESS_SECONDS
             self.tell()
-
-    def count_of(self, status: str) -> int:
-        """How many ended in a way."""
-        return self._statuses[status]
 
     def tell(self) -> None:
         """Say how far it is."""

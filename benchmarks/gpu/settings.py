@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 STAGES = ("env", "build", "check", "speed", "profile")
@@ -33,6 +34,20 @@ class Settings:
     plugin: str = ""
     device: str = "cuda"
     self_test: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was asked for, as it is stored: no folders of this machine."""
+        return {
+            "stages": list(self.stages),
+            "minutes": self.minutes,
+            "backends": list(self.backends),
+            "filter": self.pattern,
+            "seed": self.seed,
+            "workers": self.workers,
+            "defines": list(self.defines),
+            "plugin": Path(self.plugin).name,
+        }
 
     @property
     def work(self) -> Path:
@@ -82,6 +97,7 @@ class Settings:
 class Found:
     """What the first jobs said of this machine; later stages plan by it."""
 
+    asked: bool = False
     backends: dict[str, str] = field(default_factory=dict)
     memory: int | None = None
 

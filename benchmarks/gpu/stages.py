@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
 from . import build as building
-from . import ncu
+from . import ncu, speed_stage
 from .clock import Deadline, Stopwatch
 from .grid import (
     AUTO_CHOICE,
@@ -17,11 +19,11 @@ from .grid import (
     for_backend,
     self_test_cases,
 )
-from .plan import profiled_cells, resource_cells, self_test_cells
-from .results import failed
+from .plan import all_cells, profiled_cells, resource_cells, self_test_cells
+from .results import INCOMPLETE, Record, failed
 from .run import PROFILE_TIMEOUT, REPORT_SECONDS, Progress, Run
 from .settings import ROOT
-from .speed_stage import profile_kernels, speed, without_culprit
+from .speed_stage import profile_kernels, without_culprit
 from .supervisor import Job
 
 SHOWN = (
@@ -35,12 +37,14 @@ CHECK_SHARE = 0.5
 MAX_NCU_SECONDS = 60.0
 # Which cases crash is worth knowing, as long as they do not all.
 MAX_CRASHES = 15
+TAIL_CHARACTERS = 1500
+NO_TIME = "the time was over"
 
 
 def env(run: Run) -> None:
     """The machine, its versions, and two measured ceilings."""
     shown: dict[str, object] = {}
-    for record in run.alone([_describe(run), Job("ceilings", "ceilings")]):
+    for record in _asked(run, [_describe(run), Job("ceilings", "ceilings")]):
         shown |= {**record.get("environment", {}), **record.get("ceilings", {})}
     texts = [f"{key} {shown[key]}" for key in SHOWN if shown.get(key) is not None]
     run.show(", ".join(texts) or "env: nothing was found out")
@@ -60,17 +64,39 @@ def build(run: Run) -> None:
 
 def find_backends(run: Run) -> None:
     """Ask which backends there are, and where: what check and speed plan by."""
-    for record in run.alone([_describe(run), Job("backends", "backends")]):
+    run.found.asked = True
+    for record in _asked(run, [_describe(run), Job("backends", "backends")]):
         run.found.backends |= record.get("backends", {})
         memory = record.get("environment", {}).get("memory_bytes")
         run.found.memory = memory or run.found.memory
     listed = [f"{name} ({why or 'usable'})" for name, why in run.found.backends.items()]
     run.show(f"backends: {', '.join(listed) or 'none: the package cannot be imported'}")
-    for name in run.settings.backends:
+    if not run.found.backends:  # nobody answered, and that is a record already
+        return
+    for name in run.settings.backends or run.found.backends:
         if name not in run.found.usable(run.settings):
             why = run.found.backends.get(name, "there is none of that name for this device")
-            error = f"backend {name!r} was asked for, but cannot run: {why}"
+            error = f"backend {name!r} cannot run: {why}; --backends chooses others"
             run.add({"kind": "missing", "name": name, "status": "error", "error": error})
+
+
+def _asked(run: Run, jobs: list[Job]) -> list[Record]:
+    """Answers to questions that others depend on; that there was no time for one is noted."""
+    records = run.alone(jobs)
+    done = {record["name"] for record in records if record["status"] != "not finished"}
+    for job in jobs:
+        if job.name not in done:
+            _incomplete(run, job.name, f"the question for {job.name} has no answer: {NO_TIME}")
+    return records
+
+
+def _incomplete(run: Run, name: str, error: str) -> None:
+    run.add({"kind": "incomplete", "name": name, "status": INCOMPLETE, "error": error})
+
+
+def _nothing_matches(run: Run, stage: str, what: str) -> None:
+    error = f"--filter is {run.settings.pattern!r}; it should match a name of {what}"
+    run.add({"kind": "filter", "name": stage, "status": "error", "error": error})
 
 
 def _describe(run: Run) -> Job:
@@ -84,17 +110,32 @@ def check(run: Run) -> None:
     share = CHECK_SHARE if later else 1.0
     deadline = run.deadline.share(share, keep=REPORT_SECONDS)
     bundles = list(check_bundles(run))
+    if not bundles:
+        _nothing_matches(run, "check", "a case or a behaviour, with a backend that can run")
+        return
+    not_finished: list[Record] = []
     progress = Progress(run, "check", sum(map(len, bundles)))
-    workers = settings.check_workers()
-    supervisor = run.supervisor("check", threads=1, deliver=progress.count, max_crashes=MAX_CRASHES)
-    supervisor.run(bundles, deadline, workers)
+
+    def deliver(record: Record) -> None:
+        progress.count(record)
+        if record["status"] == "not finished":
+            not_finished.append(record)
+
+    supervisor = run.supervisor("check", threads=1, deliver=deliver, max_crashes=MAX_CRASHES)
+    supervisor.run(bundles, deadline, settings.check_workers())
     progress.tell()
-    missing = run.left_out("check", supervisor.left_out) + progress.count_of("not finished")
-    if missing:
-        banned = ", ".join(sorted(supervisor.banned))
-        why = f"{banned} crashed too often" if banned else "the time was over"
-        error = f"{missing} cases were not run: {why}"
-        run.add({"kind": "incomplete", "name": "check", "status": "error", "error": error})
+    run.left_out("check", supervisor.left_out)
+    missing = Counter(job.params["backend"] for job in supervisor.left_out)
+    missing.update(record["params"]["backend"] for record in not_finished)
+    for backend, count in missing.items():
+        text = f"{count} cases of {backend} were not checked"
+        if backend not in supervisor.banned and not deadline.left():
+            _incomplete(run, backend, f"{text}: {NO_TIME}")
+        else:
+            crashed = backend in supervisor.banned
+            why = "it crashed too often" if crashed else "no worker could be started"
+            error = {"status": "error", "error": f"{text}: {why}"}
+            run.add({"kind": "incomplete", "name": backend, **error})
     if any(failed(record) for record in run.records):
         kernel_resources(run)
 
@@ -143,6 +184,20 @@ def _case(case: Case, backend: str) -> Job:
 def _behaviour(name: str, backend: str, precision: str) -> Job:
     params = {"behaviour": name, "backend": backend, "precision": precision}
     return Job(f"{backend}, {precision}: {name}", "behaviour", params, COMPILE_TIMEOUT)
+
+
+def speed(run: Run) -> None:
+    """Measure the cells that match the filter and fit into the memory, as time allows."""
+    cells = self_test_cells() if run.settings.self_test else all_cells()
+    wanted = run.settings.chosen([cell.name for cell in cells])
+    if not wanted:
+        _nothing_matches(run, "speed", "a cell, like those that --dry-run prints")
+        return
+    planned = {cell.name for cell in speed_stage.planned_cells(run)}
+    large = [cell for cell in cells if cell.name in wanted - planned]
+    if run.left_out("speed, too large for this device's memory", large):
+        run.show(f"speed: {len(large)} cells do not fit into this device's memory")
+    speed_stage.speed(run)
 
 
 def profile(run: Run) -> None:
@@ -212,12 +267,19 @@ NEEDS_BACKENDS = frozenset({"check", "speed", "profile"})
 
 
 def run_stages(run: Run) -> None:
-    """All chosen stages, in their order; the time of each is noted."""
+    """All chosen stages, in their order; one that breaks is a failure, and the next goes on."""
     for name, function in FUNCTIONS.items():
         if name not in run.settings.stages:
             continue
         watch = Stopwatch()
-        if name in NEEDS_BACKENDS and not run.found.backends:
-            find_backends(run)
-        function(run)
-        run.add({"kind": "stage", "name": name, "seconds": watch.seconds()})
+        record: Record = {"kind": "stage", "name": name, "status": "ok"}
+        try:
+            if name in NEEDS_BACKENDS and not run.found.asked:
+                find_backends(run)
+            function(run)
+        except Exception as error:
+            tail = traceback.format_exc()[-TAIL_CHARACTERS:]
+            record |= {"status": "error", "tail": tail}
+            record["error"] = f"the stage ended half-way: {type(error).__name__}: {error}"
+            run.show(f"{name}: {record['error']}")
+        run.add({**record, "seconds": watch.seconds()})

@@ -1,4 +1,4 @@
-"""What a run found is kept whole, merged, and told with the failures last."""
+"""What a run found is kept whole, and told with the failures last."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.gpu import results
 from benchmarks.gpu.plan import Cell
 from benchmarks.gpu.report import markdown
+from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.summary import summary
 from benchmarks.gpu.worker import finite
 
@@ -82,26 +83,6 @@ def test_clocks_do_not_make_another_environment() -> None:
     assert results.environment_key(before) != results.environment_key({"device": "y"})
 
 
-def test_a_later_run_replaces_its_own_cells_and_keeps_the_others(tmp_path: Path) -> None:
-    other = cell("another cell")
-    results.store(results.collect([environment(), other, cell()]), tmp_path)
-    path = results.store(results.collect([environment("def"), cell(us=1.25)]), tmp_path)
-    assert path.name == "gpu_nvidia-h200.json"
-    stored = json.loads(path.read_text())
-    assert set(stored["cells"]) == {"another cell", CELL.name}
-    assert stored["cells"][CELL.name]["peers"]["torch"]["us_per_step"] == 1.25
-    commits = {found["commit"] for found in stored["environments"].values()}
-    assert commits == {"abc", "def"}
-    assert len(stored["failures"]) == 2  # that of the other cell is still known
-
-
-def test_a_new_check_replaces_the_old_ones_failures(tmp_path: Path) -> None:
-    results.store(results.collect(RECORDS), tmp_path)
-    path = results.store(results.collect([environment(), case("triton, b", "ok")]), tmp_path)
-    kinds = [found["kind"] for found in json.loads(path.read_text())["failures"]]
-    assert kinds == ["cell"]
-
-
 def test_the_markdown_shows_times_ratios_kernels_and_failures() -> None:
     text = markdown(results.collect(RECORDS))
     assert "| I=84, H=64, B=32, T=1024 | 1.5 | 0.75 **2.00x** (1.00 to 3.00) | wrong |" in text
@@ -135,22 +116,50 @@ def test_a_worker_that_never_started_is_a_failure_without_a_culprit() -> None:
         assert "ImportError: no triton" in text
 
 
-def test_decisions_of_several_runs_are_kept_together(tmp_path: Path) -> None:
-    def run(size: int, winner: str) -> None:
-        entry = {"problem": {"hidden_size": size}, "winner": winner}
-        (tmp_path / "new.json").write_text(json.dumps({"schema": 1, "decisions": [entry]}))
-        results.store_decisions(tmp_path / "new.json", "A GPU", tmp_path)
+def test_a_run_says_what_it_was_asked_for() -> None:
+    asked = Settings(pattern="x", plugin="/somewhere/mine.py", defines=("A=1",), seed=3).options
+    options = record("options", "options", options=asked)
+    document = results.collect([options, *RECORDS])
+    assert document["options"]["filter"] == "x"
+    assert document["options"]["seed"] == 3
+    (found,) = document["environments"].values()
+    assert (found["plugin"], found["defines"]) == ("mine.py", ["A=1"])
+    assert "/somewhere" not in json.dumps(document)
+    text = markdown(document)
+    assert "filter x" in text
+    assert "plugin mine.py" in text
 
-    assert results.store_decisions(tmp_path / "none.json", "A GPU", tmp_path) is None
-    run(32, "cudnn")
-    run(64, "triton")
-    run(32, "triton")
-    stored = json.loads((tmp_path / "gpu_a-gpu_decisions.json").read_text())
-    assert stored["schema"] == 1
-    assert [(e["problem"]["hidden_size"], e["winner"]) for e in stored["decisions"]] == [
-        (32, "triton"),
-        (64, "triton"),
-    ]
+
+def test_only_a_check_that_ended_and_left_nothing_out_is_whole() -> None:
+    def whole(*records: dict[str, Any], **asked: Any) -> bool:
+        options = record("options", "options", options=Settings(**asked).options)
+        document = results.collect([options, environment(), case("triton, a", "ok"), *records])
+        (row,) = document["check"]["rows"]
+        return bool(row["whole"])
+
+    ended = record("stage", "check", status="ok", seconds=1.0)
+    cut_off = record("incomplete", "triton", status="incomplete", error="3 cases")
+    assert whole(ended)
+    assert not whole()
+    assert not whole({**ended, "status": "error"})
+    assert not whole(ended, pattern="a")
+    assert not whole(ended, cut_off)
+
+
+def test_a_killed_run_is_incomplete() -> None:
+    options = record("options", "options", options=Settings(stages=("env", "check")).options)
+    ended = record("stage", "env", status="ok", seconds=1.0)
+    assert results.collect([options, ended])["incomplete"] == ["check did not end"]
+
+
+def test_every_failure_is_named_and_the_first_ones_told_in_full() -> None:
+    errors = ["e" * 1000] * 3
+    many = [case(f"triton, {n}", "wrong", errors=errors, tail="t" * 1000) for n in range(400)]
+    document = results.collect([environment(), *many])
+    assert document["failures_in_all"] == len(document["failures"]) == 400
+    first, *_, last = document["failures"]
+    assert first["errors"] == errors
+    assert sum(map(len, last["errors"])) <= 200
 
 
 def test_numbers_that_json_does_not_know_become_text() -> None:
