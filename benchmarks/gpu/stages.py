@@ -95,7 +95,8 @@ def _incomplete(run: Run, name: str, error: str) -> None:
 
 
 def _nothing_matches(run: Run, stage: str, what: str) -> None:
-    error = f"--filter is {run.settings.pattern!r}; it should match a name of {what}"
+    error = f"--filter is {run.settings.pattern!r}; it should match a name of {what}, "
+    error += f"or --stages should leave {stage} out"
     run.add({"kind": "filter", "name": stage, "status": "error", "error": error})
 
 

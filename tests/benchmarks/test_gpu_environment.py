@@ -78,6 +78,6 @@ def test_nvidia_smi_is_asked_for_the_gpu_that_torch_uses(
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: named)
     monkeypatch.setattr(environment, "_output", output)
     device = SimpleNamespace(type="cuda", torch=torch.device("cpu"))
-    found = environment._device(Context(device, lambda message: None))  # type: ignore[arg-type]
+    found = environment._device(Context(device, lambda message: None))
     assert found["driver"] == "550.1"
     assert asked in commands[0]

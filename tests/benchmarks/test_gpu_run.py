@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import speed, worker
+from benchmarks.gpu import results, speed, speed_stage, stages, stored, worker
 from benchmarks.gpu.devices import CpuDevice
 from benchmarks.gpu.plan import self_test_cells
+from benchmarks.gpu.run import Run
 from benchmarks.gpu.settings import ROOT, Settings
 
 STAND_INS = """
@@ -135,13 +136,15 @@ def test_the_plan_is_printed_without_a_gpu(capsys: pytest.CaptureFixture[str]) -
     assert "4608 cells" in text
 
 
-@pytest.mark.parametrize(
-    "options", [["--stages=chekc"], ["--minutes=0"], ["--filter=("]], ids=lambda o: o[0]
-)
-def test_a_wrong_option_is_refused(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        command.main(options)
-    assert "should be" in capsys.readouterr().err
+@pytest.mark.parametrize("text", ["", '{"kind": "cut o'], ids=["missing", "empty"])
+def test_a_report_of_nothing_is_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    if text:
+        (tmp_path / "gpu_run").mkdir()
+        (tmp_path / "gpu_run" / "lines.jsonl").write_text(text)
+    assert command.main(["--stages=report", f"--output={tmp_path}"]) == 1
+    assert "there is nothing to report: " in capsys.readouterr().out
 
 
 def test_the_command_itself_needs_neither_torch_nor_the_package() -> None:
@@ -172,3 +175,135 @@ def test_memory_that_runs_out_for_one_peer_is_no_failure(monkeypatch: pytest.Mon
     assert record["status"] == "ok"
     assert record["peers"]["cpu"]["status"] == "out of memory"
     assert "ms" in record["peers"]["torch"]
+
+
+def on_the_cpu(folder: Path, *options: str) -> int:
+    usual = ("--device=cpu", "--self-test", f"--output={folder}", "--workers=1", "--minutes=2")
+    return command.main([*usual, *options])
+
+
+def found_in(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "gpu_cpu.json").read_text())
+    return found
+
+
+UNUSABLE = """
+from fastrnn.recurrence import dispatch
+from fastrnn.recurrence.backends import EagerBackend
+
+class Unusable(EagerBackend):
+    name = "unusable"
+
+    def unavailable(self):
+        return ["its compiler is gone"]
+
+dispatch.BACKENDS = (Unusable(), *dispatch.BACKENDS)
+"""
+
+
+@pytest.mark.parametrize(("backends", "code"), [("", 1), ("cpu", 0), ("cpu,unusable", 1)])
+def test_a_backend_that_cannot_run_is_a_failure_unless_it_is_not_wanted(
+    tmp_path: Path, backends: str, code: int
+) -> None:
+    plugin = tmp_path / "unusable.py"
+    plugin.write_text(UNUSABLE)
+    options = ["--stages=check", "--filter=^cpu, fp32: last state", f"--plugin={plugin}"]
+    assert on_the_cpu(tmp_path, *options, f"--backends={backends}") == code
+    failures = found_in(tmp_path)["failures"]
+    assert [found["name"] for found in failures] == ["unusable"] * code
+    assert all("its compiler is gone" in found["errors"][0] for found in failures)
+
+
+def test_a_filter_that_matches_nothing_is_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert on_the_cpu(tmp_path, "--stages=check,speed", "--filter=nothing") == 1
+    text = capsys.readouterr().out
+    assert "--filter is 'nothing'; it should match a name of a case" in text
+    assert "--filter is 'nothing'; it should match a name of a cell" in text
+
+
+def test_cells_without_room_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(speed_stage, "planned_cells", lambda run: self_test_cells()[:1])
+    monkeypatch.setattr(speed_stage, "speed", lambda run: None)
+    assert on_the_cpu(tmp_path, "--stages=speed") == 0
+    assert "3 cells do not fit into this device's memory" in capsys.readouterr().out
+    (count,) = found_in(tmp_path)["left_out"].values()
+    assert count == 3
+
+
+def test_a_stage_that_breaks_is_told_and_the_next_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(run: Run) -> None:
+        raise KeyError("no such thing")
+
+    monkeypatch.setitem(stages.FUNCTIONS, "check", broken)
+    monkeypatch.setattr(speed_stage, "speed", lambda run: run.show("measured"))
+    assert on_the_cpu(tmp_path, "--stages=check,speed") == 1
+    document = found_in(tmp_path)
+    (failure,) = document["failures"]
+    assert (failure["kind"], failure["name"]) == ("stage", "check")
+    assert "KeyError: 'no such thing'" in failure["tail"]
+    assert "KeyError: 'no such thing'" in (tmp_path / "gpu_cpu.md").read_text()
+
+
+def test_time_that_was_over_has_an_exit_code_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stages, "CHECK_SHARE", 0.0)
+    monkeypatch.setattr(speed_stage, "speed", lambda run: None)
+    options = ["--stages=check,speed", "--filter=last state|^I=3", "--backends=cpu"]
+    assert on_the_cpu(tmp_path, *options) == 3
+    text = capsys.readouterr().out
+    assert "no failures" in text
+    assert "INCOMPLETE: 2 cases of cpu were not checked: the time was over" in text
+    assert found_in(tmp_path)["incomplete"]
+    assert "incomplete: 2 cases of cpu" in (tmp_path / "gpu_cpu.md").read_text()
+
+
+def test_questions_that_there_was_no_time_for_are_no_success(tmp_path: Path) -> None:
+    assert on_the_cpu(tmp_path, "--stages=env", "--minutes=0.0001") == 3
+
+
+def test_the_summary_is_printed_even_if_nothing_can_be_stored(
+    finished: tuple[int, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(stored, "write", full)
+    lines = results.read_lines(finished[1] / "gpu_run" / "lines.jsonl")
+    good = [found for found in lines if not results.failed(found)]
+    assert command.report(good, Settings(output=tmp_path)) == 1
+    text = capsys.readouterr().out
+    assert text.index("no failures") < text.index("no space left on device")
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [([], False), (["--plugin=x.py"], False), (["--commit=abc"], True)],
+    ids=["unknown commit", "plugin", "known commit"],
+)
+def test_decisions_are_stored_if_they_can_be_had_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], kept: bool
+) -> None:
+    plugin = "x.py" if "--plugin=x.py" in options else ""
+    commit = "abc" if "--commit=abc" in options else "unknown"
+    settings = Settings(output=tmp_path, plugin=plugin, stages=())
+    folder = settings.decisions("speed")
+    folder.mkdir(parents=True)
+    (folder / "decisions.json").write_text('{"schema": 1, "decisions": []}')
+    machine = {"device": "A GPU", "commit": commit}
+    records = [
+        {"kind": "options", "name": "options", "options": settings.options},
+        {"kind": "environment", "name": "environment", "environment": machine},
+    ]
+    assert command.report(records, settings) == 0
+    assert (tmp_path / "gpu_a-gpu_decisions.json").exists() == kept
+    assert ("decisions of this run are not stored" in capsys.readouterr().out) != kept

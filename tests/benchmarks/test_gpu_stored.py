@@ -95,7 +95,7 @@ def test_a_stopped_check_replaces_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["overhead", "kernels", "environment", "stage", "build"])
 def test_a_failure_is_over_when_the_same_ran_well(tmp_path: Path, kind: str) -> None:
-    content = {"seconds": 1.0, "modules": [], "environment": {}}
+    content: Record = {"seconds": 1.0, "modules": [], "environment": {}}
     assert failed(run(tmp_path, record(kind, "x", "error", **content))) == ["x"]
     assert failed(run(tmp_path, record(kind, "another", **content))) == ["x"]
     unfinished = record(kind, "x", "not finished", **content)
