@@ -48,8 +48,13 @@ def doctor() -> None:
 def _versions() -> Iterator[tuple[str, str]]:
     import torch
 
+    from fastrnn.recurrence.hardware import cudnn_version, triton_version
+
     yield "python", f"{platform.python_version()} ({platform.system()} {platform.machine()})"
     yield "torch", f"{torch.__version__}, {torch.get_num_threads()} threads"
+    yield "cuda", torch.version.cuda or torch.version.hip or "torch was built without it"
+    yield "cudnn", cudnn_version() or "not there"
+    yield "triton", triton_version() or "not installed"
     for name in _LIBRARIES:
         try:
             yield name, metadata.version(name)
@@ -63,7 +68,10 @@ def _processor() -> Iterator[tuple[str, str]]:
     yield "cpu", f"{_cpu_model()}, {os.cpu_count()} cores"
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            yield f"gpu {index}", torch.cuda.get_device_name(index)
+            gpu = torch.cuda.get_device_properties(index)
+            memory = f"{gpu.total_memory / 2**30:.0f} GiB"
+            capability = f"compute capability {gpu.major}.{gpu.minor}"
+            yield f"gpu {index}", f"{gpu.name}, {capability}, {memory}"
     else:
         yield "gpu", "none that this torch can use"
     try:
@@ -131,6 +139,7 @@ def _decisions() -> Iterator[tuple[str, str]]:
 
 def _decision_line(problem_class: ProblemClass, decision: Decision) -> str:
     """Problem, times and reasons in one line."""
+    from fastrnn.recurrence.autoselect import BASELINE
     from fastrnn.recurrence.trial import MAX_STEPS
 
     p = problem_class
@@ -148,9 +157,10 @@ def _decision_line(problem_class: ProblemClass, decision: Decision) -> str:
         "training" if p.training else "inference",
         *(["last state only"] if p.last_state_only else []),
     ]
+    against = "" if p.baseline == BASELINE else f" (against {p.baseline})"
     times = ", ".join(f"{name} {time:.0f} us" for name, time in decision.microseconds.items())
     reasons = "".join(f"; not {name}: {why}" for name, why in decision.dropped.items())
-    return f"{', '.join(words)}: {times or 'not timed'}{reasons}"
+    return f"{', '.join(words)}: {times or 'not timed'}{against}{reasons}"
 
 
 def _range(end: int) -> str:

@@ -19,18 +19,20 @@ import torch
 
 from fastrnn._version import __version__
 from fastrnn.recurrence.backends import Backend
-from fastrnn.recurrence.decisions import Decision, DecisionStore, ProblemClass
+from fastrnn.recurrence.decisions import Decision, DecisionStore, ProblemClass, alone
 from fastrnn.recurrence.hardware import (
     AUTOTUNE_VARIABLE,
     Cuda,
     DeviceFacts,
     Hardware,
     autotune_enabled,
+    cudnn_version,
     triton_version,
 )
 from fastrnn.recurrence.problem import Problem
 from fastrnn.recurrence.tracing import constant_while_tracing
-from fastrnn.recurrence.trial import MAX_STEPS, hold_trial
+from fastrnn.recurrence.trial import MAX_STEPS, Run, hold_trial, range_end
+from fastrnn.recurrence.trial_calls import run_once
 
 BASELINE = "cudnn"
 
@@ -56,6 +58,11 @@ class AutoSelector:
         Where decisions are kept; by default in memory, the user's cache and the package.
     hardware : Hardware, optional
         On which trials run; by default torch's "cuda".
+
+    Attributes
+    ----------
+    run : Run
+        How trials run a call; by default a backend alone, without the operators around it.
     """
 
     def __init__(
@@ -67,6 +74,7 @@ class AutoSelector:
         self.backends = tuple(backends)
         self.store = store or DecisionStore()
         self.hardware = hardware or Cuda()
+        self.run: Run = run_once
         self._chosen: dict[_Key, Backend] = {}
         self._classes: dict[_Key, ProblemClass | None] = {}
         self._facts: dict[torch.device, DeviceFacts | None] = {}
@@ -75,7 +83,7 @@ class AutoSelector:
     def choose(self, problem: Problem) -> Backend:
         """Choose the backend for a problem."""
         if torch.compiler.is_compiling() or _is_symbolic(problem):
-            return self._choose_for_any_length(problem)
+            return self._choose_while_tracing(problem)
         baseline = self._baseline(problem)
         p = problem
         key = (
@@ -142,19 +150,25 @@ class AutoSelector:
         problem_class: ProblemClass,
         contenders: Sequence[Backend],
         baseline: Backend,
-    ) -> Decision:
-        """Hold a trial, one at a time: two at once would disturb each other's times."""
-        with self._trial_lock:
+    ) -> Decision | None:
+        """Hold a trial, one at a time: two at once would disturb each other's times.
+
+        While another process holds one on this device, what is known counts.
+        """
+        facts = self._describe(problem.device)
+        name = f"trial on {facts.identity if facts else problem.device}"
+        with self._trial_lock, alone(name, self.store.file) as free:
             self.store.refresh()  # another thread or process may have decided meanwhile
             decision = self.store.lookup(problem_class)
-            if decision is not None and _settles(decision, contenders):
+            if not free or _settles(decision, contenders):
                 return decision
-            decision, lasting = hold_trial(problem, contenders, baseline, self.hardware)
-            self.store.add(problem_class, decision, lasting=lasting)
-        if baseline.name in decision.dropped:
+            outcome = hold_trial(problem, contenders, baseline, self.hardware, self.run)
+            decision = outcome.decision
+            self.store.add(problem_class, decision, lasting=outcome.lasting)
+        if outcome.failed:
             reasons = "; ".join(f"{name}: {why}" for name, why in decision.dropped.items())
             warnings.warn(
-                f"a trial of backends failed, so {baseline.name!r} is taken ({reasons}); "
+                f"in a trial of backends some failed, so {decision.winner!r} is taken ({reasons}); "
                 f"{AUTOTUNE_VARIABLE}=0 switches trials off",
                 RuntimeWarning,
                 stacklevel=2,
@@ -182,12 +196,14 @@ class AutoSelector:
     def _may_try(self, device: torch.device) -> bool:
         return autotune_enabled() and not _is_recorded() and self.hardware.may_time(device)
 
-    def _choose_for_any_length(self, problem: Problem) -> Backend:
-        """Choose where T and B are symbols: take a winner only if it wins for all that is known."""
+    def _choose_while_tracing(self, problem: Problem) -> Backend:
+        """Choose by what is known; where T or B is a symbol, a winner must win for all of them."""
         p = problem
         if p.batch_size == 0:
             return self.backends[-1]
         winner = self._agreed_winner(
+            _if_known(p.seq_len),
+            _if_known(p.batch_size),
             p.device,
             p.dtype,
             # What a layer's weights fix may be a guard of the compiled program.
@@ -211,6 +227,8 @@ class AutoSelector:
     @constant_while_tracing
     def _agreed_winner(
         self,
+        seq_len: int | None,
+        batch_size: int | None,
         device: torch.device,
         dtype: torch.dtype,
         hidden_size: int,
@@ -223,8 +241,8 @@ class AutoSelector:
         allow_tf32: bool,
     ) -> str:
         problem = Problem(
-            seq_len=MAX_STEPS,  # stands for any, as does the batch
-            batch_size=1,
+            seq_len=seq_len or 1,
+            batch_size=batch_size or 1,
             input_size=input_size,
             hidden_size=hidden_size,
             num_directions=num_directions,
@@ -240,9 +258,9 @@ class AutoSelector:
         facts = self._describe(device)
         if facts is None or input_size == 0:
             return baseline.name
-        known = self.store.similar(
-            _classify(problem, facts, baseline), "batch_size_up_to", "seq_len_up_to"
-        )
+        sizes = {"seq_len_up_to": seq_len, "batch_size_up_to": batch_size}
+        symbols = [name for name, size in sizes.items() if size is None]
+        known = self.store.similar(_classify(problem, facts, baseline), *symbols)
         winners = {decision.winner for decision in known}
         usable = {backend.name for backend in self._contenders(problem, baseline)}
         return winners.pop() if len(winners) == 1 and winners <= usable else baseline.name
@@ -271,10 +289,10 @@ def _classify(problem: Problem, facts: DeviceFacts, baseline: Backend) -> Proble
         hidden_size=p.hidden_size,
         proj_size=p.proj_size,
         num_directions=p.num_directions,
-        input_size_up_to=_range_end(p.input_size),
+        input_size_up_to=range_end(p.input_size),
         input_alignment=next(n for n in (128, 8, 1) if p.input_size % n == 0),
-        batch_size_up_to=_range_end(p.batch_size),
-        seq_len_up_to=_range_end(p.seq_len) if p.seq_len <= MAX_STEPS else None,
+        batch_size_up_to=range_end(p.batch_size),
+        seq_len_up_to=range_end(p.seq_len) if p.seq_len <= MAX_STEPS else None,
         variable_length=p.variable_length,
         training=p.training,
         last_state_only=p.last_state_only,
@@ -284,7 +302,12 @@ def _classify(problem: Problem, facts: DeviceFacts, baseline: Backend) -> Proble
 @functools.cache
 def current_versions() -> dict[str, str]:
     """Versions that a decision holds for, by field of `ProblemClass`."""
-    return {"fastrnn": __version__, "torch": str(torch.__version__), "triton": triton_version()}
+    return {
+        "fastrnn": __version__,
+        "torch": str(torch.__version__),
+        "cudnn": cudnn_version(),
+        "triton": triton_version(),
+    }
 
 
 def _settles(decision: Decision | None, contenders: Sequence[Backend]) -> bool:
@@ -292,8 +315,12 @@ def _settles(decision: Decision | None, contenders: Sequence[Backend]) -> bool:
     return decision is not None and all(decision.covers(backend.name) for backend in contenders)
 
 
-def _range_end(size: int) -> int:
-    return 1 << (size - 1).bit_length()
+def _if_known(size: int) -> int | None:
+    """Give a size that a traced program fixes; None for a symbol."""
+    # Loaded already wherever something is traced; by itself it takes a second.
+    from torch.fx.experimental.symbolic_shapes import has_static_value
+
+    return operator.index(size) if has_static_value(size) else None
 
 
 def _is_symbolic(problem: Problem) -> bool:

@@ -8,7 +8,7 @@ A decision file is JSON, made to be read by people too::
         {
           "problem": {
             "device_name": "NVIDIA H200", "compute_capability": "9.0",
-            "fastrnn": "0.1.0", "torch": "2.11.0+cu128", "triton": "3.6.0",
+            "fastrnn": "0.1.0", "torch": "2.11.0+cu130", "cudnn": "91300", "triton": "3.6.0",
             "baseline": "cudnn",
             "dtype": "float16", "allow_tf32": false,
             "hidden_size": 128, "proj_size": 0, "num_directions": 2,
@@ -35,12 +35,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from operator import attrgetter
 from pathlib import Path
@@ -67,8 +68,8 @@ class ProblemClass:
     ----------
     device_name, compute_capability : str
         The GPU.
-    fastrnn, torch, triton : str
-        Versions; "" without Triton.
+    fastrnn, torch, cudnn, triton : str
+        Versions; "" where something is not there.
     baseline : str
         Name of the backend that the others were held against.
     dtype : str
@@ -89,6 +90,7 @@ class ProblemClass:
     compute_capability: str
     fastrnn: str
     torch: str
+    cudnn: str
     triton: str
     baseline: str
     dtype: str
@@ -323,6 +325,31 @@ def _locked(path: Path) -> Iterator[None]:
         if fcntl is not None:
             _wait_for_lock(file)
         yield  # closing the file gives the lock back
+
+
+@contextmanager
+def alone(name: str, file: Path | None) -> Iterator[bool]:
+    """Try to be the only process that does something; yields whether it is.
+
+    Parameters
+    ----------
+    name : str
+        What is done. A file of that name, beside ``file``, is locked.
+    file : Path or None
+        Without one, or where the lock cannot be made, nobody else is looked for.
+    """
+    path = None if file is None else file.with_name(f"{re.sub('[^A-Za-z0-9-]+', '-', name)}.lock")
+    with ExitStack() as stack:
+        free = True
+        try:
+            if path is not None and fcntl is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                fcntl.flock(stack.enter_context(path.open("a")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            free = False
+        except OSError:
+            pass
+        yield free
 
 
 def _wait_for_lock(file: TextIO) -> None:

@@ -16,10 +16,11 @@ _TRITON_PACKAGES = ("triton", "pytorch-triton", "pytorch-triton-rocm")
 
 
 class DeviceFacts(NamedTuple):
-    """Which device it is."""
+    """Which device it is: its kind, and what tells it from others of its kind."""
 
     name: str
     compute_capability: str
+    identity: str = ""
 
 
 class Hardware(Protocol):
@@ -50,11 +51,15 @@ class Cuda:
         if not torch.cuda.is_available():
             return None
         properties = torch.cuda.get_device_properties(device)
-        return DeviceFacts(properties.name, f"{properties.major}.{properties.minor}")
+        capability = f"{properties.major}.{properties.minor}"
+        return DeviceFacts(properties.name, capability, str(getattr(properties, "uuid", device)))
 
     def may_time(self, device: torch.device) -> bool:
-        """Refuse while a CUDA graph is captured on the current stream: waiting would break it."""
-        return not is_capturing(device)
+        """Refuse while cuDNN is off, and while a CUDA graph is captured: waiting would break it.
+
+        Only a capture on the current stream is seen, not one by another thread.
+        """
+        return torch.backends.cudnn.enabled and not is_capturing(device)
 
     def on(self, device: torch.device) -> AbstractContextManager[object]:
         """Switch to the device; its current stream stays the user's."""
@@ -94,6 +99,12 @@ def autotune_enabled() -> bool:
     if value not in ("0", "1"):
         raise ValueError(f"{AUTOTUNE_VARIABLE} is {value!r}; it should be 0 or 1")
     return value == "1"
+
+
+def cudnn_version() -> str:
+    """Version of cuDNN that torch runs (of MIOpen on ROCm), "" without."""
+    version = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return "" if version is None else str(version)
 
 
 def triton_version() -> str:

@@ -8,6 +8,7 @@ formula registered with the operator.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,8 @@ from torch import Tensor
 from fastrnn.recurrence import dispatch
 from fastrnn.recurrence.backends.base import Backend, OutputGrads, WantedGrads
 from fastrnn.recurrence.backends.eager import reference_gradients
-from fastrnn.recurrence.problem import LayerArgs, Problem
+from fastrnn.recurrence.problem import LayerArgs, Problem, leaves_nothing_out
+from fastrnn.recurrence.trial_calls import Call, Results, named_results
 
 _ARGS = (
     "Tensor x, Tensor w_ih, Tensor w_hh, Tensor? bias, Tensor? w_hr, "
@@ -170,6 +172,23 @@ class _Lstm(torch.autograd.Function):
         return None, *grads, None
 
 
+def _run_as_called(backend: Backend, call: Call) -> Results:
+    """Run a trial's call as users do, through operators and differentiation."""
+    problem, args, grads, wanted = call
+    if not problem.training:
+        outputs = lstm_layer(args, backend.name, last_state_only=problem.last_state_only)
+        return named_results(outputs)
+    with torch.enable_grad():
+        outputs = lstm_layer(args, backend.name)
+    pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
+    inputs = [t for t in args[:-1] if t is not None]
+    found = iter(torch.autograd.grad([o for o, _ in pairs], inputs, [g for _, g in pairs]))
+    return named_results(outputs, [next(found) if want else None for want in wanted])
+
+
+dispatch.run_trials_by(_run_as_called)
+
+
 def lstm_layer(
     args: LayerArgs, backend: str | None = None, *, last_state_only: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -200,6 +219,8 @@ def lstm_layer(
         isinstance(t, Tensor) and t.requires_grad for t in args
     )
     problem = Problem.from_args(args, training=training, last_state_only=last_state_only)
+    if leaves_nothing_out(args.lengths, problem.seq_len):
+        args, problem = args._replace(lengths=None), replace(problem, variable_length=False)
     chosen = dispatch.select(problem, backend).name
     if training:
         y, h_n, c_n = _Lstm.apply(chosen, *args)  # type: ignore[no-untyped-call]

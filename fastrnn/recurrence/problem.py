@@ -214,9 +214,7 @@ def check_lengths(lengths: Tensor, batch_size: int, seq_len: int, *, steps: str 
         raise ValueError(
             f"lengths has shape {_shape(lengths)}; it should be [{batch_size}], one per sequence"
         )
-    if torch.compiler.is_compiling() or lengths.device.type != "cpu" or batch_size == 0:
-        return
-    if type(lengths.detach()) is not Tensor:  # a fake or functional tensor has no values
+    if not _can_be_read(lengths):
         return
     low, high = (int(bound) for bound in torch.aminmax(lengths))
     if low < 0 or high > seq_len:
@@ -226,6 +224,18 @@ def check_lengths(lengths: Tensor, batch_size: int, seq_len: int, *, steps: str 
             f"lengths[{position}] is {value}; it should be between 0 and {seq_len}, "
             f"the number of {steps}"
         )
+
+
+def leaves_nothing_out(lengths: Tensor | None, seq_len: int) -> bool:
+    """Whether all sequences are known to be of full length: kernels run faster without lengths."""
+    return lengths is not None and _can_be_read(lengths) and int(lengths.min()) == seq_len
+
+
+def _can_be_read(lengths: Tensor) -> bool:
+    """Whether there are values that can be read without waiting for a GPU or breaking a trace."""
+    if torch.compiler.is_compiling() or lengths.device.type != "cpu" or lengths.shape[0] == 0:
+        return False
+    return type(lengths.detach()) is Tensor  # a fake or functional tensor has no values
 
 
 def _check_floating(name: str, tensor: Tensor) -> None:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import datetime
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from fastrnn.recurrence.backends import Backend
-from fastrnn.recurrence.backends.base import ForwardResult, OutputGrads, WantedGrads
-from fastrnn.recurrence.backends.eager import reference_gradients
 from fastrnn.recurrence.decisions import Decision
 from fastrnn.recurrence.hardware import Hardware
-from fastrnn.recurrence.problem import LayerArgs, Problem
-from fastrnn.recurrence.recording import recorded_gradients
-from fastrnn.recurrence.reference import lstm_reference
+from fastrnn.recurrence.problem import Problem
+from fastrnn.recurrence.trial_calls import (
+    Call,
+    Results,
+    exact_results,
+    poison,
+    random_call,
+    run_once,
+)
 
 MARGIN = 0.03
 """A backend must be faster than the baseline by this share, so that noise never decides."""
@@ -43,29 +46,39 @@ _TF32_EPS = 2.0**-10
 _OWN_ERROR = 4.0
 _LARGEST_ERROR = 1 / 16  # whatever the dtype: a few wrong rows or steps must be found in any
 
-Results = dict[str, Tensor]
-
 
 class Outcome(NamedTuple):
-    """A trial's decision, and whether it holds for other processes and days too."""
+    """A trial's decision.
+
+    Attributes
+    ----------
+    decision : Decision
+        Who won.
+    lasting : bool
+        Whether it holds for other processes and days too.
+    failed : bool
+        Whether a backend raised something else than that there is too little memory.
+    """
 
     decision: Decision
     lasting: bool
-
-
-class _Call(NamedTuple):
-    problem: Problem
-    args: LayerArgs
-    grads: OutputGrads
-    wanted: WantedGrads
+    failed: bool
 
 
 class _BaselineError(Exception):
     """The baseline itself cannot run: there is nothing to compare with."""
 
 
+Run = Callable[[Backend, Call], Results]
+"""Runs a call on a backend, forward and, if it is one of training, backward."""
+
+
 def hold_trial(
-    problem: Problem, contenders: Sequence[Backend], baseline: Backend, hardware: Hardware
+    problem: Problem,
+    contenders: Sequence[Backend],
+    baseline: Backend,
+    hardware: Hardware,
+    run: Run = run_once,
 ) -> Outcome:
     """Find the fastest backend for problems like this one.
 
@@ -84,8 +97,10 @@ def hold_trial(
         Whose numbers are trusted.
     hardware : Hardware
         On which it all runs.
+    run : callable, optional
+        How a backend runs a call; by default `run_once`, without anything around it.
     """
-    race = _Race(problem, baseline, hardware)
+    race = _Race(problem, baseline, hardware, run)
     with hardware.on(problem.device), _undisturbed(problem.device):
         try:
             race.start()
@@ -99,8 +114,11 @@ def hold_trial(
 
 
 def trial_problem(problem: Problem) -> Problem:
-    """Cut a problem to what fits a trial, the steps first, down to 16."""
-    p = problem
+    """Stand for a problem's class by its largest batch, cut to what fits a trial.
+
+    Steps are cut first, down to 16.
+    """
+    p = replace(problem, batch_size=range_end(problem.batch_size))
     numbers = 2 * p.input_size + 12 * p.num_directions * p.hidden_size
     flops = 8 * p.num_directions * p.hidden_size * (p.input_size + p.state_size)
     cells = int(min(_MAX_BYTES / (numbers * p.dtype.itemsize), _MAX_FLOPS / flops))
@@ -109,10 +127,22 @@ def trial_problem(problem: Problem) -> Problem:
     return replace(p, seq_len=seq_len, batch_size=batch_size)
 
 
+def range_end(size: int) -> int:
+    """End of the range of sizes that share a decision: the next power of two.
+
+    Examples
+    --------
+    >>> range_end(32), range_end(33)
+    (32, 64)
+    """
+    return 1 << (size - 1).bit_length()
+
+
 class _Race:
-    def __init__(self, problem: Problem, baseline: Backend, hardware: Hardware) -> None:
+    def __init__(self, problem: Problem, baseline: Backend, hardware: Hardware, run: Run) -> None:
         self.baseline = baseline
         self.hardware = hardware
+        self._run_call = run
         small = replace(
             problem,
             seq_len=min(problem.seq_len, _EXACT_STEPS),
@@ -122,16 +152,16 @@ class _Race:
         self.runners: list[Backend] = []
         self.times: dict[str, list[float]] = {}
         self.dropped: dict[str, str] = {}
-        self._out_of_memory = False
+        self._raised = self._out_of_memory = False
 
     def start(self) -> None:
         """Make the data and what is expected of it."""
         small, large = self._problems
         try:
-            self._small = _random_call(small, exact=True)
-            self._truth = _exact_results(self._small)
-            self._large = _random_call(large, exact=False)
-            self._expected = run_once(self.baseline, self._large)
+            self._small = random_call(small, exact=True)
+            self._truth = exact_results(self._small)
+            self._large = random_call(large, exact=False)
+            self._expected = self._run_call(self.baseline, self._large)
         except Exception as error:
             raise self._failed_baseline(error) from error
         self.runners.append(self.baseline)
@@ -161,9 +191,9 @@ class _Race:
         ):
             if reasons := backend.supports(call.problem):
                 return f"it cannot run the trial: {'; '.join(reasons)}"
-            _poison(backend, call)
+            poison(backend, call)
             allowed = min(_LARGEST_ERROR, _OWN_ERROR * eps * errors)
-            if wrong := _difference(run_once(backend, call), expected, allowed):
+            if wrong := _difference(self._run_call(backend, call), expected, allowed):
                 return wrong
         return None
 
@@ -188,7 +218,7 @@ class _Race:
 
     def _time(self, backend: Backend) -> float | None:
         try:
-            return self.hardware.time(lambda: run_once(backend, self._large))
+            return self.hardware.time(lambda: self._run_call(backend, self._large))
         except Exception as error:
             if backend is self.baseline:
                 raise self._failed_baseline(error) from error
@@ -196,6 +226,7 @@ class _Race:
             return None
 
     def _drop(self, backend: Backend, error: Exception) -> None:
+        self._raised = True
         self._note(error)
         self.dropped[backend.name] = f"it raised {_one_line(error)}"
 
@@ -204,7 +235,11 @@ class _Race:
         return _BaselineError(f"the baseline raised {_one_line(error)}")
 
     def _note(self, error: Exception) -> None:
-        self._out_of_memory |= isinstance(error, torch.OutOfMemoryError)
+        # Torch says it in a class of its own, Triton and cuBLAS in words.
+        words = str(error).lower()
+        self._out_of_memory |= isinstance(error, torch.OutOfMemoryError) or any(
+            text in words for text in ("out of memory", "alloc_failed")
+        )
 
     def outcome(self) -> Outcome:
         """Pick the winner."""
@@ -224,50 +259,12 @@ class _Race:
             dropped=self.dropped,
             date=datetime.date.today().isoformat(),
         )
-        # Memory may be free another time, and so may a baseline run that failed on its own. But if
-        # a contender was dropped before, it may have broken the device: never try that again.
-        baseline_alone_failed = self.dropped.keys() == {self.baseline.name}
-        return Outcome(decision, not self._out_of_memory and not baseline_alone_failed)
-
-
-def run_once(backend: Backend, call: _Call) -> Results:
-    """Run forward, and backward if the problem is one of training; name the results."""
-    problem, args, grads, wanted = call
-    if not problem.training:
-        return _named(backend.forward(problem, args))
-    if not backend.recordable:
-        result = backend.forward(problem, args)
-        found = backend.backward(problem, args, result.y, result.reserve, grads, wanted)
-        return _named(result, found)
-    results: list[ForwardResult] = []
-
-    def run(leaves: LayerArgs) -> Sequence[Tensor]:
-        results.append(backend.forward(problem, leaves))
-        return results[0][:3]
-
-    found = recorded_gradients(run, args, grads, wanted)
-    return _named(results[0], found)
-
-
-def _named(result: ForwardResult, gradients: Sequence[Tensor | None] = ()) -> Results:
-    results = {"y": result.y, "h_n": result.h_n, "c_n": result.c_n}
-    for name, grad in zip(WantedGrads._fields, gradients, strict=False):
-        if grad is not None:
-            results[f"grad {name}"] = grad
-    return {name: tensor.detach() for name, tensor in results.items()}
-
-
-def _exact_results(call: _Call) -> Results:
-    """Run the reference in float64."""
-    problem, args, grads, wanted = call
-    args = args.map(lambda t: t.double() if t.is_floating_point() else t)
-    y, h_n, c_n = lstm_reference(args)
-    y = y if problem.output_shape[0] else y.new_empty(problem.output_shape)
-    result = ForwardResult(y, h_n, c_n, y)
-    if not problem.training:
-        return _named(result)
-    wide = OutputGrads(*(None if g is None else g.double() for g in grads))
-    return _named(result, reference_gradients(args, wide, wanted, create_graph=False))
+        # What was raised may be over another day: too little memory, a full disk, no compiler. But
+        # if the baseline failed after a contender, the device may be broken: never do it again.
+        baseline_failed = self.baseline.name in self.dropped
+        broken = self._raised and baseline_failed and not self._out_of_memory
+        failed = self._raised or baseline_failed
+        return Outcome(decision, broken or not failed, failed and not self._out_of_memory)
 
 
 def _difference(got: Results, expected: Results, allowed: float) -> str | None:
@@ -296,62 +293,6 @@ def _difference(got: Results, expected: Results, allowed: float) -> str | None:
 
 def _precision(problem: Problem) -> float:
     return _TF32_EPS if problem.allow_tf32 else torch.finfo(problem.dtype).eps
-
-
-def _poison(backend: Backend, call: _Call) -> None:
-    """Leave NaN in the memory that the results will get, so that what is never written shows."""
-    p, args = call.problem, call.args
-    shapes = [p.output_shape, backend.reserve_shape(p)]
-    shapes += [(p.num_directions, p.batch_size, n) for n in (p.state_size, p.hidden_size)]
-    if p.training:
-        shapes += [t.shape for t in args[:-1] if t is not None]
-    # All at once, so that each has its own memory; freed on return, and handed out again.
-    _ = [args.x.new_full(shape, torch.nan) for shape in shapes]
-
-
-def _random_call(problem: Problem, *, exact: bool) -> _Call:
-    """Random data: with every optional input to find errors, with the usual ones to take time."""
-    p = problem
-    rng = torch.Generator(p.device).manual_seed(0)
-
-    def random(*shape: int, scale: float = 1.0) -> Tensor:
-        values = torch.randn(shape, generator=rng, dtype=torch.float32, device=p.device)
-        return (values * scale).to(p.dtype)
-
-    t, b, i, h, d = p.seq_len, p.batch_size, p.input_size, p.hidden_size, p.num_directions
-    state = p.state_size
-    args = LayerArgs(
-        x=random(t, b, i),
-        w_ih=random(d, 4 * h, i, scale=i**-0.5),
-        w_hh=random(d, 4 * h, state, scale=state**-0.5),
-        bias=random(d, 4 * h, scale=0.5),
-        w_hr=random(d, p.proj_size, h, scale=h**-0.5) if p.proj_size else None,
-        h_0=random(d, b, state, scale=0.5) if exact else None,
-        c_0=random(d, b, h) if exact else None,
-        lengths=_random_lengths(p, exact=exact) if p.variable_length else None,
-    )
-    grads = OutputGrads(
-        y=None if p.last_state_only else random(t, b, d * state),
-        h_n=random(d, b, state),
-        c_n=random(d, b, h),
-    )
-    wanted = WantedGrads(*(t is not None for t in args[:-1]))
-    # As the operators do: a backward pass needs y, whether the caller wants it or not.
-    p = replace(p, last_state_only=p.last_state_only and not p.training)
-    return _Call(p, args, grads, wanted)
-
-
-def _random_lengths(problem: Problem, *, exact: bool) -> Tensor:
-    """From T/4 to T and on the CPU, where cudnn wants them; with a zero and on the device."""
-    t, b = problem.seq_len, problem.batch_size
-    rng = torch.Generator().manual_seed(0)
-    lengths = torch.randint(max(1, t // 4), t + 1, (b,), generator=rng)
-    lengths[0] = t
-    if not exact:
-        return lengths
-    if b > 1:
-        lengths[1] = 0
-    return lengths.to(problem.device)
 
 
 def _one_line(error: Exception) -> str:

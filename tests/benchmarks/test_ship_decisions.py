@@ -17,7 +17,7 @@ from fastrnn.recurrence.decisions import (
 )
 
 CLASS = ProblemClass(
-    "A GPU", "9.0", __version__, "2.13.0", "3.7.1", "cudnn", "float16", False, 64, 0, 1, 128, 1,
+    "A GPU", "9.0", __version__, "2.13.0", "", "3.7.1", "cudnn", "float16", False, 64, 0, 1, 128, 1,
     32, None, False, True, False,
 )  # fmt: skip
 

@@ -1,4 +1,6 @@
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -40,6 +42,8 @@ def test_shows_versions_processor_and_every_backend(run):
     outcome = run("doctor")
     assert outcome.code == 0
     assert torch.__version__ in outcome.out
+    for name in ("cuda", "cudnn", "triton"):
+        assert f"\n  {name} " in outcome.out
     for backend in BACKENDS:
         assert f"  {backend.name} " in outcome.out
     assert "this processor can run: " in outcome.out
@@ -84,6 +88,14 @@ def test_names_an_unknown_forced_backend(run, monkeypatch):
     assert f"backend is 'cuddn'; it should be 'auto' or one of {names}" in outcome.out
 
 
+def test_shows_what_a_gpu_is(run, monkeypatch):
+    gpu = SimpleNamespace(name="NVIDIA H200", major=9, minor=0, total_memory=141 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: gpu)
+    assert "gpu 0         NVIDIA H200, compute capability 9.0, 141 GiB" in run("doctor").out
+
+
 def test_shows_where_decisions_would_be_kept(run, decisions_file):
     outcome = run("doctor")
     assert outcome.code == 0
@@ -97,6 +109,7 @@ def test_shows_each_decision_in_a_line(run, decisions_file):
         "triton", {"cudnn": 812.4, "triton": 401.3}, 0.494, {"cuda": "it raised Error: no"}
     )
     other = problem_class(hidden_size=64, allow_tf32=True, seq_len_up_to=None, training=False)
+    other = replace(other, baseline="eager")
     merge_decisions(decisions_file, {problem_class(): decision, other: Decision("cudnn")})
     out = run("doctor").out
     assert (
@@ -105,7 +118,7 @@ def test_shows_each_decision_in_a_line(run, decisions_file):
         "not cuda: it raised Error: no\n" in out
     )
     assert "with TF32, H=64, " in out
-    assert "T>256, with lengths, inference: not timed\n" in out
+    assert "T>256, with lengths, inference: not timed (against eager)\n" in out
     assert "none yet" not in out
 
 

@@ -20,6 +20,7 @@ from fastrnn.recurrence.hardware import DeviceFacts
 from fastrnn.recurrence.problem import LayerArgs, Problem
 
 PROBLEM = Problem(12, 5, 3, 4, 1, 0, torch.float32, torch.device("cpu"))
+OTHER_DEVICE = torch.device("cpu", 0)  # the same memory by another name
 COST = 30_000.0  # microseconds: long enough that a trial takes its fewest rounds
 
 
@@ -30,9 +31,13 @@ class FakeGpu:
         self.now = 0.0
         self.timed = 0
         self.free = True
+        self.facts = {
+            torch.device("cpu"): DeviceFacts("Test GPU", "9.0", "first"),
+            OTHER_DEVICE: DeviceFacts("Other GPU", "9.0", "second"),
+        }
 
     def describe(self, device: torch.device) -> DeviceFacts | None:
-        return DeviceFacts("Test GPU", "9.0")
+        return self.facts[device]
 
     def may_time(self, device: torch.device) -> bool:
         return self.free

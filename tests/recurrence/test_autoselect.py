@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastrnn.recurrence import autoselect, dispatch, trial
+from fastrnn.recurrence import autoselect, dispatch, ops, trial
 from fastrnn.recurrence.backends.base import ForwardResult
+from fastrnn.recurrence.decisions import alone
 from fastrnn.recurrence.ops import lstm_layer
 from fastrnn.recurrence.problem import LayerArgs, Problem
 
-from .stand_ins import COST, PROBLEM, WRONG_OUTPUTS, Bench, StandIn, raises
+from .stand_ins import COST, OTHER_DEVICE, PROBLEM, WRONG_OUTPUTS, Bench, StandIn, raises
 
 TRAINING = replace(PROBLEM, training=True)
 
@@ -66,6 +67,36 @@ def test_other_problems_are_tried_anew(bench: Bench, change: dict[str, object]) 
     assert bench.gpu.timed > timed
 
 
+@pytest.mark.parametrize("change", [{"name": "Newer GPU"}, {"compute_capability": "10.0"}])
+def test_a_decision_holds_for_one_kind_of_device(bench: Bench, change: dict[str, str]) -> None:
+    bench.choose()
+    bench.restart()
+    timed = bench.gpu.timed
+    assert bench.choose() == "fast"
+    assert bench.gpu.timed == timed
+    device = PROBLEM.device
+    bench.gpu.facts[device] = bench.gpu.facts[device]._replace(**change)
+    bench.restart()
+    assert bench.choose() == "fast"
+    assert bench.gpu.timed > timed
+    assert len(bench.decisions) == 2
+
+
+def test_two_unlike_devices_of_a_machine_are_told_apart(bench: Bench) -> None:
+    assert bench.choose() == "fast"
+    bench.fast.cost = 2 * COST
+    assert bench.choose(replace(PROBLEM, device=OTHER_DEVICE)) == "cudnn"
+    assert bench.choose() == "fast"
+
+
+def test_a_class_is_tried_at_its_largest_batch(bench: Bench) -> None:
+    """Whichever comes first of a class, the decision is the same."""
+    bench.choose(replace(PROBLEM, batch_size=17))
+    assert {run.batch_size for run in bench.fast.runs} == {4, 32}
+    assert bench.choose(replace(PROBLEM, batch_size=32)) == "fast"
+    assert {run.batch_size for run in bench.fast.runs} == {4, 32}
+
+
 def test_long_sequences_are_tried_on_a_part(bench: Bench) -> None:
     bench.choose(replace(PROBLEM, seq_len=100_000))
     assert {run.seq_len for run in bench.fast.runs} == {8, trial.MAX_STEPS}
@@ -79,7 +110,7 @@ def test_decisions_of_other_versions_are_not_used(
 ) -> None:
     bench.choose()
     timed = bench.gpu.timed
-    for change in ({"fastrnn": "9"}, {"torch": "9"}, {"triton": "9"}):
+    for change in ({"fastrnn": "9"}, {"torch": "9"}, {"cudnn": "9"}, {"triton": "9"}):
         versions = autoselect.current_versions() | change
         with monkeypatch.context() as patch:
             patch.setattr(autoselect, "current_versions", lambda versions=versions: versions)
@@ -87,7 +118,7 @@ def test_decisions_of_other_versions_are_not_used(
             bench.choose()
         assert bench.gpu.timed > timed
         timed = bench.gpu.timed
-    assert len(bench.decisions) == 4  # those of the first version are still there
+    assert len(bench.decisions) == 5  # those of the first version are still there
 
 
 def test_a_new_backend_gets_its_trial(bench: Bench) -> None:
@@ -257,6 +288,16 @@ def test_two_threads_share_one_trial(bench: Bench) -> None:
     assert len(trials) == 1
 
 
+def test_while_another_process_tries_the_baseline_serves(bench: Bench) -> None:
+    """Two trials on one device would disturb each other's times."""
+    with alone("trial on first", bench.file) as free:
+        assert free
+        assert bench.choose() == "cudnn"
+        assert bench.choose(replace(PROBLEM, device=OTHER_DEVICE)) == "fast"  # that one is free
+    assert bench.decisions != []
+    assert bench.choose() == "fast"
+
+
 def test_once_chosen_nothing_is_looked_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.choose()
     monkeypatch.setattr(bench.selector, "_decide", raises("looked up again"))
@@ -293,6 +334,38 @@ def test_a_call_runs_on_the_winner(in_use: Bench) -> None:
     assert len(in_use.fast.runs) == 1
     assert in_use.cudnn.runs == []
     assert torch.equal(y, again)
+
+
+def test_lengths_that_leave_nothing_out_are_dropped(in_use: Bench) -> None:
+    """Cudnn has its fastest kernels for them, which a trial on mixed lengths does not see."""
+    x, weights = torch.randn(12, 3, 3), layer()
+    for lengths, varies in (([12, 12, 12], False), ([12, 11, 12], True)):
+        in_use.fast.runs.clear()
+        lstm_layer(LayerArgs(x, *weights, lengths=torch.tensor(lengths)))
+        assert {run.variable_length for run in in_use.fast.runs} == {varies}
+
+
+def test_trials_run_calls_as_users_do(in_use: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the operators and differentiation, which cost more than a short sequence."""
+    in_use.selector.run = ops._run_as_called
+    names: list[tuple[str, bool]] = []
+    plain = ops.lstm_layer
+
+    def spy(args: LayerArgs, backend: str | None = None, **options: bool) -> tuple[Tensor, ...]:
+        if backend is not None:
+            names.append((backend, torch.is_grad_enabled()))
+        return plain(args, backend, **options)
+
+    monkeypatch.setattr(ops, "lstm_layer", spy)
+    for problem in (PROBLEM, replace(PROBLEM, last_state_only=True), TRAINING):
+        names.clear()
+        assert in_use.choose(problem) == "fast"
+        assert {name for name, _ in names} == {"fast", "cudnn"}
+        assert {grad for _, grad in names} == {problem.training}
+    in_use.fast.after_backward = lambda problem, args, grads: grads._replace(x=grads.x * 2)
+    problem = replace(TRAINING, hidden_size=5, variable_length=True, last_state_only=True)
+    assert in_use.choose(problem) == "cudnn"
+    assert "grad x is wrong" in in_use.decisions[-1].dropped["fast"]
 
 
 @pytest.fixture
@@ -353,6 +426,39 @@ def test_tracing_takes_the_baseline_if_winners_differ(
     program = torch.compile(traced, backend="aot_eager", fullgraph=True, dynamic=True)
     program(torch.randn(12, 5, 3), *layer())
     assert ran(in_use) == {"cudnn"}
+
+
+def test_tracing_fixed_sizes_takes_what_is_known_of_these(
+    in_use: Bench, compiles: Callable[[], int]
+) -> None:
+    assert in_use.choose(PROBLEM) == "fast"
+    in_use.fast.cost = 2 * COST
+    assert in_use.choose(replace(PROBLEM, seq_len=40)) == "cudnn"
+    for shape, winner in (((12, 5), "fast"), ((40, 5), "cudnn"), ((12, 4096), "cudnn")):
+        ran(in_use)
+        torch._dynamo.reset()
+        program = torch.compile(traced, backend="aot_eager", fullgraph=True, dynamic=False)
+        program(torch.randn(*shape, 3), *layer())
+        assert ran(in_use) == {winner}
+
+
+def test_tracing_one_fixed_size_looks_at_decisions_of_that_alone(
+    in_use: Bench, compiles: Callable[[], int]
+) -> None:
+    assert in_use.choose(PROBLEM) == "fast"
+    in_use.fast.cost = 2 * COST
+    assert in_use.choose(replace(PROBLEM, batch_size=30)) == "cudnn"
+    program = torch.compile(traced, backend="aot_eager", fullgraph=True)
+    for batch_size, winner in ((5, "fast"), (30, "cudnn")):
+        torch._dynamo.reset()
+        before = compiles()
+        for seq_len in (12, 13, 30):
+            ran(in_use)
+            x = torch.randn(seq_len, batch_size, 3)
+            torch._dynamo.mark_dynamic(x, 0)
+            program(x, *layer())
+            assert ran(in_use) == {winner}
+        assert compiles() == before + 1
 
 
 def test_tracing_asks_no_backend_in_the_graph(in_use: Bench, compiles: Callable[[], int]) -> None:

@@ -50,6 +50,14 @@ def test_a_capture_is_looked_for_on_the_device_that_is_asked_about(
     assert not is_capturing(torch.device("cpu"))
 
 
+def test_no_trial_is_held_while_cudnn_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What wins against its stand-in need not win against cuDNN."""
+    monkeypatch.setattr("fastrnn.recurrence.hardware.is_capturing", lambda device: False)
+    assert Cuda().may_time(GPU)
+    with torch.backends.cudnn.flags(enabled=False):
+        assert not Cuda().may_time(GPU)
+
+
 def test_tritons_version_is_that_which_would_be_imported() -> None:
     triton = pytest.importorskip("triton")
     assert triton_version() == triton.__version__
