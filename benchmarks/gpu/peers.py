@@ -37,7 +37,13 @@ class Workload:
         """Random weights and inputs, made on the device."""
         torch.manual_seed(0)
         dtype = DTYPES[cell.precision]
-        module = torch.nn.LSTM(cell.input_size, cell.hidden_size, device=device, dtype=dtype)
+        module = torch.nn.LSTM(
+            cell.input_size,
+            cell.hidden_size,
+            bidirectional=cell.num_directions == 2,
+            device=device,
+            dtype=dtype,
+        )
         shape = (cell.seq_len, cell.batch_size)
         x = torch.randn(*shape, cell.input_size, device=device, dtype=dtype)
         lengths = None
@@ -47,7 +53,8 @@ class Workload:
         grad = None
         if cell.training:
             # Random signs: a gradient of ones would overflow float16 in the sums over all steps.
-            grad = torch.randn(*shape, cell.hidden_size, device=device, dtype=dtype) / 4
+            width = cell.num_directions * cell.hidden_size
+            grad = torch.randn(*shape, width, device=device, dtype=dtype) / 4
         return cls(cell, x.requires_grad_(cell.wants_grad_x), lengths, grad, module)
 
 
@@ -73,7 +80,7 @@ def problem_of(cell: Cell, device: torch.device, *, allow_tf32: bool) -> Problem
         batch_size=cell.batch_size,
         input_size=cell.input_size,
         hidden_size=cell.hidden_size,
-        num_directions=1,
+        num_directions=cell.num_directions,
         proj_size=0,
         dtype=DTYPES[cell.precision],
         device=device,
@@ -94,7 +101,13 @@ def peer(name: str, work: Workload) -> Peer:
         work.module.flatten_parameters()
         return Peer(name, _mode(work, work.module, _stock(work)))
     cell = work.cell
-    ours = fastrnn.LSTM(cell.input_size, cell.hidden_size, device=work.x.device, dtype=work.x.dtype)
+    ours = fastrnn.LSTM(
+        cell.input_size,
+        cell.hidden_size,
+        bidirectional=cell.num_directions == 2,
+        device=work.x.device,
+        dtype=work.x.dtype,
+    )
     ours.load_state_dict(work.module.state_dict())
     run = _mode(work, ours, lambda: ours(work.x, lengths=work.lengths)[0])
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 # A value's penalty; a cell's is the sum of its values'. Those with none come first: a strip's
@@ -14,6 +15,13 @@ BATCH_SIZES = {32: 0, 256: 0, 1: 0, 1024: 2}
 INPUT_SIZES = {84: 0, 3: 0, 28: 2, 128: 2}
 SEQ_LENS = {1024: 0, 256: 2, 8192: 3}
 PRECISIONS = {"fp16": 0, "tf32": 0, "bf16": 2, "fp32": 2}
+AXES: dict[str, dict[Any, int]] = {
+    "hidden_size": HIDDEN_SIZES,
+    "batch_size": BATCH_SIZES,
+    "input_size": INPUT_SIZES,
+    "seq_len": SEQ_LENS,
+    "precision": PRECISIONS,
+}
 PENALTY_OF_ONE_PACKED_SEQUENCE = 2
 PENALTY_OF_OTHER_VALUES = 5
 
@@ -26,6 +34,8 @@ SECONDS_PER_CELL = 0.8
 GATE_SECONDS = 0.5
 WARM_UP_CALLS = 3
 MEMORY_SHARE = 0.8
+# Of the most telling cells, how many come before one of everything else.
+FIRST_CELLS = 16
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,7 @@ class Cell:
     precision: str
     packed: bool
     training: bool
+    num_directions: int = 1
 
     @property
     def name(self) -> str:
@@ -52,7 +63,8 @@ class Cell:
     @property
     def shape(self) -> str:
         """Sizes alone."""
-        return f"I={self.input_size}, H={self.hidden_size}, B={self.batch_size}, T={self.seq_len}"
+        sizes = f"I={self.input_size}, H={self.hidden_size}, B={self.batch_size}, T={self.seq_len}"
+        return f"{sizes}, D={self.num_directions}" if self.num_directions > 1 else sizes
 
     @property
     def mode(self) -> str:
@@ -62,8 +74,18 @@ class Cell:
 
     @property
     def kernel_class(self) -> str:
-        """Cells that should run the same kernels."""
-        return f"H={self.hidden_size}, {self.precision}, {self.mode}"
+        """Cells that should run the same kernels, by all that torch chooses cuDNN's by.
+
+        Persistent kernels for large H want I % 128 == 0, B % 8 == 0 and B <= 128; packed sequences
+        never get one, so that their batch does not count.
+        """
+        aligned = self.batch_size % 8 == 0 and self.batch_size <= 128
+        parts = [f"H={self.hidden_size}"]
+        parts += [f"D={self.num_directions}"] * (self.num_directions > 1)
+        parts.append("I=128n" if self.input_size % 128 == 0 else "other I")
+        if not self.packed:
+            parts.append("B=8n up to 128" if aligned else "other B")
+        return ", ".join([*parts, self.precision, self.mode])
 
     @property
     def wants_grad_x(self) -> bool:
@@ -73,7 +95,7 @@ class Cell:
     @property
     def measures_auto(self) -> bool:
         """Whether `auto` is worth its trial of the backends here; it is measured on some cells."""
-        return self.penalty == 0 and self.input_size == 84
+        return (self.penalty == 0 and self.input_size == 84) or self in representatives()
 
     @property
     def penalty(self) -> int:
@@ -90,9 +112,15 @@ class Cell:
         )
 
     @property
+    def gate_elements(self) -> int:
+        """How many gates all steps have; from 2**31 on, 32 bits do not count them."""
+        return self.seq_len * self.batch_size * self.num_directions * 4 * self.hidden_size
+
+    @property
     def bytes_needed(self) -> int:
         """Upper estimate of device memory: x, y and their gradients, what backward keeps."""
-        per_step = 2 * self.input_size + (14 if self.training else 6) * self.hidden_size
+        units = self.num_directions * self.hidden_size
+        per_step = 2 * self.input_size + (14 if self.training else 6) * units
         return self.seq_len * self.batch_size * per_step * BYTES[self.precision]
 
     def call_ms(self) -> float:
@@ -100,7 +128,7 @@ class Cell:
         overhead = 12.0 if self.packed else 5.0
         products = 4 * self.hidden_size * (self.input_size + self.hidden_size) * self.batch_size
         step_us = overhead + products / RATES[self.precision]
-        return self.seq_len * step_us * (3 if self.training else 1) / 1e3
+        return self.seq_len * self.num_directions * step_us * (3 if self.training else 1) / 1e3
 
     def seconds(self, peers: int) -> float:
         """Estimated seconds of the whole cell with some peers."""
@@ -113,13 +141,34 @@ class Cell:
         return asdict(self)
 
 
+TYPICAL = Cell(84, 64, 32, 1024, "fp16", packed=False, training=True)
+# The largest H that fits on a chip, with more gates than 32 bits count.
+MOST_GATES = Cell(84, 128, 1024, 8192, "fp16", packed=False, training=True)
+
+
+@functools.cache
+def representatives() -> tuple[Cell, ...]:
+    """One cell of every value of every axis, two directions, and many gates; the cheapest first."""
+    cells = [replace(TYPICAL, **{axis: value}) for axis, values in AXES.items() for value in values]
+    cells += [
+        replace(TYPICAL, num_directions=2, packed=packed, training=training)
+        for packed in (False, True)
+        for training in (True, False)
+    ]
+    return tuple(sorted(dict.fromkeys([*cells, MOST_GATES]), key=Cell.call_ms))
+
+
 def all_cells() -> list[Cell]:
-    """Every cell, the most telling first; of equals, all modes of a shape together."""
+    """Every cell: some of the most telling, one of everything, then the others as they tell.
+
+    Of equals, all modes of a shape come together.
+    """
     product = itertools.product(
         HIDDEN_SIZES, BATCH_SIZES, INPUT_SIZES, SEQ_LENS, PRECISIONS, (False, True), (True, False)
     )
     cells = [Cell(i, h, b, t, p, packed, train) for h, b, i, t, p, packed, train in product]
-    return sorted(cells, key=lambda cell: cell.penalty)
+    ranked = sorted(cells, key=lambda cell: cell.penalty)
+    return list(dict.fromkeys([*ranked[:FIRST_CELLS], *representatives(), *ranked]))
 
 
 def self_test_cells() -> list[Cell]:
@@ -134,7 +183,7 @@ def self_test_cells() -> list[Cell]:
 def profiled_cells() -> list[Cell]:
     """Typical problems whose kernels `profile` takes apart."""
     return [
-        Cell(84, 64, 32, 1024, "fp16", packed=False, training=True),
+        TYPICAL,
         Cell(84, 128, 256, 1024, "fp16", packed=True, training=True),
         Cell(3, 64, 32, 1024, "tf32", packed=False, training=True),
         Cell(84, 128, 32, 1024, "fp16", packed=False, training=False),
@@ -158,9 +207,7 @@ def one_of_each_class(cells: Iterable[Cell]) -> list[Cell]:
 
 def fitting(cells: Iterable[Cell], memory: int | None) -> list[Cell]:
     """The cells that should fit into the device's memory; all, where that is unknown."""
-    if memory is None:
-        return list(cells)
-    return [cell for cell in cells if cell.bytes_needed <= MEMORY_SHARE * memory]
+    return [cell for cell in cells if memory is None or cell.bytes_needed <= MEMORY_SHARE * memory]
 
 
 @dataclass

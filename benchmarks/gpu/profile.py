@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch._C._autograd import DeviceType
 
-from . import peers
+from . import peers, verdict
 from .kernel_resources import compiled_kernels
 from .numerics import arithmetic
 from .peers import AUTO, Workload
@@ -33,7 +33,12 @@ def run_kernels(params: Params, context: Context) -> Record:
     only, skip = params.get("backends"), params.get("skip", {})
     names = [n for n in peers.names(context.device.type, only) if n != AUTO and n not in skip]
     found = _of_each_peer(cell, names, context, lambda run: _kernels(run, cell, context))
-    return {**_verdict(found), "peers": found, "cell": params["cell"]}
+    record = {**verdict.of_peers(found), "peers": found, "cell": params["cell"]}
+    silent = [name for name, peer in found.items() if peer.get("kernels") == []]
+    if silent:  # where the profiler cannot reach the device it says nothing
+        texts = [f"{name}: the profiler saw no kernel" for name in silent]
+        record |= {"status": "error", "errors": [*record.get("errors", []), *texts]}
+    return record
 
 
 def run_overhead(params: Params, context: Context) -> Record:
@@ -46,8 +51,10 @@ def run_overhead(params: Params, context: Context) -> Record:
         key = "forward_backward_us" if training else "forward_us"
         times = _of_each_peer(cell, names, context, lambda run: {"us": _call_us(run, context)})
         for name, record in times.items():
+            if found[name].get("status") in verdict.BAD:  # a second pass must not hide it
+                continue
             found[name] |= {key if field == "us" else field: v for field, v in record.items()}
-    return {**_verdict(found), "peers": found, "precision": params["precision"]}
+    return {**verdict.of_peers(found), "peers": found, "precision": params["precision"]}
 
 
 def run_resources(params: Params, context: Context) -> Record:
@@ -85,13 +92,6 @@ def _of_each_peer(
                     raise
                 found[name] = {"status": "error", **describe_error(error)}
     return found
-
-
-def _verdict(found: dict[str, Record]) -> Record:
-    bad = {name: record for name, record in found.items() if record.get("status") == "error"}
-    if not bad:
-        return {"status": "ok"}
-    return {"status": "error", "errors": [f"{name}: {r['error']}" for name, r in bad.items()]}
 
 
 def _call_us(run: Callable[[], object], context: Context) -> float:

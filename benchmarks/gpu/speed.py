@@ -15,7 +15,7 @@ from benchmarks.timing import Spread
 from fastrnn.recurrence.dispatch import select
 from fastrnn.recurrence.verification import Expectation, expect
 
-from . import peers
+from . import peers, verdict
 from .check import faults
 from .grid import Case
 from .numerics import AGREEMENT, arithmetic, relative_distance
@@ -44,7 +44,8 @@ def run_cell(params: Params, context: Context) -> Record:
         for name in names if cell.measures_auto else names[:-1]:
             bench.results[name] = skip[name] if name in skip else bench.prepared(name)
         _time_in_turns(bench.ready, bench.results, cell, context)
-    return {**_verdict(bench.results), "peers": bench.results, "cell": params["cell"]}
+    record: Record = {"peers": bench.results, "cell": params["cell"]}
+    return {**verdict.of_peers(bench.results), **record, "kernel_class": cell.kernel_class}
 
 
 class _Bench:
@@ -64,11 +65,15 @@ class _Bench:
         """Check a peer and run it for the first time."""
         if reasons := peers.why_not(name, self._problem):
             return {"status": "unsupported", "reason": "; ".join(reasons)}
-        return _guarded(lambda: self._prepare(name), self.context)
+        if name != AUTO:
+            return _guarded(lambda: self._prepare(name, name), self.context)
+        self.context.announce(AUTO, "choice")
+        choice = _guarded(lambda: {"chosen": select(self._problem).name}, self.context)
+        if "chosen" not in choice:
+            return choice
+        return choice | _guarded(lambda: self._prepare(AUTO, choice["chosen"]), self.context)
 
-    def _prepare(self, name: str) -> Record:
-        self.context.announce(name, "choice")
-        chosen = select(self._problem).name if name == AUTO else name
+    def _prepare(self, name: str, chosen: str) -> Record:
         # What `auto` takes was checked as itself, unless it is none of the peers.
         checked = chosen == BASELINE or self.results.get(chosen, {}).get("status") == "ok"
         if not checked and (bad := gate(self.cell, chosen, self.context)):
@@ -77,8 +82,6 @@ class _Bench:
         self._work = self._work or Workload.of(self.cell, self._device)
         peer = peers.peer(name, self._work)
         record, got = _first_calls(peer, self.context)
-        if name == AUTO:
-            record["chosen"] = chosen
         if bad := _disagreements(self.cell, got, self._truth):
             return {"status": "wrong", "errors": bad}
         self._truth = self._truth or got
@@ -106,6 +109,7 @@ def _gate_case(cell: Cell, device: torch.device) -> tuple[Any, Any, Expectation]
         cell.batch_size,
         cell.input_size,
         cell.hidden_size,
+        cell.num_directions,
         lengths="random" if cell.packed else "none",
         lengths_on_device=False,
         wanted="all" if cell.wants_grad_x else "all but x",
@@ -152,7 +156,8 @@ def _disagreements(
     bad = [f"result {i} is not finite" for i, t in enumerate(got) if not t.isfinite().all()]
     if bad or want is None:
         return bad
-    names = ("y", "grad w_ih", "grad w_hh", "grad b_ih", "grad b_hh", "grad x")
+    weights = [f"grad {name}" for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
+    names = ["y", *weights * cell.num_directions, "grad x"]
     limit = AGREEMENT[cell.precision]
     distances = [relative_distance(a, b) for a, b in zip(got, want, strict=True)]
     return [
@@ -202,19 +207,6 @@ def _repeats(peer: Peer, context: Context) -> int:
     context.announce(peer.name, "warm-up")
     estimate = min(context.device.milliseconds(peer.run, 1) for _ in range(WARM_UP_CALLS - 1))
     return max(1, min(MAX_REPEATS, round(SAMPLE_MS / max(estimate, 1e-3))))
-
-
-def _verdict(results: dict[str, Record]) -> Record:
-    bad = {name: r for name, r in results.items() if r["status"] in ("wrong", "error", "crashed")}
-    if not bad:
-        return {"status": "ok"}
-    texts = [
-        f"{name}: {text}"
-        for name, record in bad.items()
-        for text in record.get("errors", [record.get("error", "")])
-    ]
-    kind = "wrong" if any(r["status"] == "wrong" for r in bad.values()) else "error"
-    return {"status": kind, "errors": texts}
 
 
 def _release() -> None:

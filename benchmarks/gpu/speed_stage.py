@@ -62,10 +62,14 @@ class _Speed:
 
 
 def planned_cells(run: Run) -> list[Cell]:
-    """The cells that fit and match the filter."""
+    """The cells that match the filter and fit; those that do not fit are noted."""
     cells = self_test_cells() if run.settings.self_test else all_cells()
-    wanted = run.settings.chosen([cell.name for cell in cells])
-    return [cell for cell in fitting(cells, run.found.memory) if cell.name in wanted]
+    names = run.settings.chosen([cell.name for cell in cells])
+    wanted = [cell for cell in cells if cell.name in names]
+    planned = fitting(wanted, run.found.memory)
+    too_large = [_job(cell.name, "cell", cell, []) for cell in wanted if cell not in planned]
+    run.left_out("speed, too large for the memory", too_large)
+    return planned
 
 
 def without_culprit(job: Job, record: Record) -> Job | None:
@@ -94,6 +98,7 @@ def profile_kernels(
         jobs.append(job.with_params(skip=skip))
     supervisor = run.supervisor("profile", 1, retry=without_culprit)
     supervisor.run([jobs], deadline)
+    run.left_out(f"{label or 'speed, '}kernels", supervisor.left_out)
 
 
 def _given_up(banned: frozenset[str]) -> dict[str, Record]:

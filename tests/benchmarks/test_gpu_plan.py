@@ -1,47 +1,73 @@
 """The most telling cells come first, and only what fits is planned."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.gpu.plan import (
+    AXES,
+    FIRST_CELLS,
     Cell,
     Pace,
     all_cells,
     fitting,
     one_of_each_class,
+    representatives,
     within_budget,
 )
 
-TELLING = {
-    "hidden_size": {32, 64, 128},
-    "batch_size": {1, 32, 256},
-    "input_size": {3, 84},
-    "seq_len": {1024},
-    "precision": {"fp16", "tf32"},
-}
+# What speed has of the eight minutes, and torch, cudnn, triton and auto.
+SPEED_SECONDS, PEERS = 150.0, 4
+TWO_DIRECTIONS = 4
 
 
 def test_every_combination_is_planned_once() -> None:
     cells = all_cells()
-    assert len(cells) == len(set(cells)) == 6 * 4 * 4 * 3 * 4 * 2 * 2
+    assert len(cells) == len(set(cells)) == 6 * 4 * 4 * 3 * 4 * 2 * 2 + TWO_DIRECTIONS
     assert len({cell.name for cell in cells}) == len(cells)
 
 
 def test_the_most_telling_cells_come_first_and_bring_all_their_modes() -> None:
-    cells = all_cells()
-    telling = [
-        cell
-        for cell in cells
-        if all(getattr(cell, name) in values for name, values in TELLING.items())
-        and not (cell.packed and cell.batch_size == 1)
-    ]
-    assert cells[: len(telling)] == telling
-    first = cells[:4]
-    assert len({(cell.packed, cell.training) for cell in first}) == 4
-    assert len({cell.shape for cell in first}) == 1
+    first = all_cells()[:FIRST_CELLS]
+    assert {cell.penalty for cell in first} == {0}
+    assert {cell.precision for cell in first} == {"fp16", "tf32"}
+    assert {cell.input_size for cell in first} == {3, 84}
+    for cells in (first[n : n + 4] for n in range(0, FIRST_CELLS, 4)):
+        assert len({(cell.packed, cell.training) for cell in cells}) == 4
+        assert len({cell.shape for cell in cells}) == 1
 
 
-def test_the_penalty_only_grows() -> None:
-    penalties = [cell.penalty for cell in all_cells()]
+def test_the_usual_time_sees_every_value_of_every_axis() -> None:
+    chosen = within_budget(all_cells(), SPEED_SECONDS, PEERS)
+    for axis, values in AXES.items():
+        assert {getattr(cell, axis) for cell in chosen} == set(values), axis
+    two = [cell for cell in chosen if cell.num_directions == 2]
+    assert len({(cell.packed, cell.training) for cell in two}) == TWO_DIRECTIONS
+    # Training the largest layer in float32 alone would take longer; it needs too much memory, too.
+    too_long = [c for c in all_cells() if c.seconds(PEERS) > SPEED_SECONDS]
+    assert {
+        (c.hidden_size, c.batch_size, c.seq_len, c.precision, c.training) for c in too_long
+    } == {(1024, 1024, 8192, "fp32", True)}
+    assert not fitting(too_long, 140 * 2**30)
+
+
+def test_an_index_of_32_bits_would_be_found_out_where_kernels_are_fused() -> None:
+    chosen = within_budget(all_cells(), SPEED_SECONDS, PEERS)
+    many = [c for c in fitting(chosen, 78 * 2**30) if c.gate_elements > 2**31]
+    assert any(cell.hidden_size <= 128 and cell.training for cell in many)
+
+
+def test_auto_is_measured_on_one_cell_of_everything() -> None:
+    for axis, values in AXES.items():
+        met = {getattr(cell, axis) for cell in all_cells() if cell.measures_auto}
+        assert met == set(values), axis
+    assert all(cell.measures_auto for cell in representatives())
+    assert sum(cell.measures_auto for cell in all_cells()) < 100
+
+
+def test_after_one_of_everything_the_penalty_only_grows() -> None:
+    rest = [cell for cell in all_cells()[FIRST_CELLS:] if cell not in representatives()]
+    penalties = [cell.penalty for cell in rest]
     assert penalties == sorted(penalties)
 
 
@@ -85,3 +111,25 @@ def test_the_pace_follows_what_cells_really_take() -> None:
 def test_one_cell_stands_for_its_class() -> None:
     cells = [Cell(i, 64, 32, 1024, "fp16", packed=False, training=True) for i in (84, 3)]
     assert one_of_each_class(cells) == cells[:1]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"input_size": 128}, {"batch_size": 256}, {"batch_size": 1}, {"num_directions": 2}],
+    ids=str,
+)
+def test_a_class_is_as_narrow_as_torchs_choice_of_a_kernel(other: dict[str, int]) -> None:
+    cell = Cell(84, 256, 32, 1024, "fp16", packed=False, training=True)
+    assert one_of_each_class([cell, replace(cell, **other)]) == [cell, replace(cell, **other)]
+    # Packed, torch takes the same one for every batch.
+    packed = replace(cell, packed=True)
+    assert len(one_of_each_class([packed, replace(packed, batch_size=256)])) == 1
+
+
+def test_both_directions_cost_more_time_and_memory() -> None:
+    one = Cell(84, 64, 32, 1024, "fp16", packed=False, training=True)
+    two = replace(one, num_directions=2)
+    assert two.name == "I=84, H=64, B=32, T=1024, D=2, fp16, padded, forward+backward"
+    assert two.call_ms() > one.call_ms()
+    assert two.bytes_needed > one.bytes_needed
+    assert two.gate_elements == 2 * one.gate_elements

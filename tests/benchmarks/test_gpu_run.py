@@ -133,7 +133,7 @@ def test_the_plan_is_printed_without_a_gpu(capsys: pytest.CaptureFixture[str]) -
     assert command.main(["--dry-run", "--minutes=1"]) == 0
     text = capsys.readouterr().out
     assert "I=84, H=64, B=32, T=1024, fp16, padded, forward+backward" in text
-    assert "4608 cells" in text
+    assert "4612 cells" in text
 
 
 @pytest.mark.parametrize("text", ["", '{"kind": "cut o'], ids=["missing", "empty"])
