@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
+from fastrnn.recurrence import dispatch
 from fastrnn.recurrence.backends.base import OutputGrads
 from fastrnn.recurrence.dispatch import backend_by_name
 from fastrnn.recurrence.problem import LayerArgs, Problem
@@ -21,7 +23,7 @@ from fastrnn.recurrence.verification import (
 )
 
 from .grid import Case
-from .numerics import arithmetic, poisoned_memory
+from .numerics import DTYPES, EPS, arithmetic, poisoned_memory
 from .tensors import build, on_device
 from .worker import Context, Params, Record
 
@@ -78,6 +80,24 @@ def faults(backend: str, args: LayerArgs, grads: OutputGrads, expected: Expectat
     outputs = {name: expected.truth[name] for name in OUTPUT_NAMES}
     inference = verify(backend, plain, grads, Expectation(outputs, expected.own_error))
     return wrong + [f"inference: {check}" for check in inference if not check.ok]
+
+
+def compared(
+    backend: str, results: dict[str, Tensor], expected: Expectation, precision: str
+) -> list[Check]:
+    """Hold results that are there already to the bound of `verify`; for "auto" the widest one."""
+    dtype = DTYPES[precision]
+    asked = [b for b in dispatch.BACKENDS if b.name == backend or backend == "auto"]
+    tolerance = max(b.tolerance[dtype] for b in asked if dtype in b.tolerance)
+    factor = tolerance * EPS[precision] / EPS["fp32"]
+    return [
+        Check(
+            name,
+            float((results[name].cpu().double() - truth).abs().max()),
+            factor * expected.own_error[name],
+        )
+        for name, truth in expected.truth.items()
+    ]
 
 
 def share(check: Check) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+# Only `eager` and the baseline have it.
+DOUBLE = "fp64"
 
 SEQ_LENS = (1, 3, 7, 16, 40)
 BATCH_SIZES = (1, 3, 11, 16, 40)
@@ -14,19 +16,21 @@ INPUT_SIZES = (1, 3, 13, 28, 32, 84)
 HIDDEN_SIZES = (1, 5, 16, 17, 31, 32, 33, 48, 63, 64, 65, 100, 127, 128)
 LENGTHS = ("none", "random", "zeros", "equal")
 CASES_PER_HIDDEN_SIZE = 8
+# Every so many cases come in float64 too: no divisor of the turns in which options come.
+DOUBLE_STEP = 5
 
 # Names of the inputs whose gradients are asked for, and of the outputs whose gradients are given.
 WANTED = {
-    "all": ("x", "w_ih", "w_hh", "bias", "h_0", "c_0"),
+    "all": ("x", "w_ih", "w_hh", "bias", "w_hr", "h_0", "c_0"),
     "none": (),
     "x": ("x",),
-    "weights": ("w_ih", "w_hh", "bias"),
+    "weights": ("w_ih", "w_hh", "bias", "w_hr"),
     "w_ih": ("w_ih",),
     "w_hh": ("w_hh",),
     "bias": ("bias",),
     "states": ("h_0", "c_0"),
     "x and bias": ("x", "bias"),
-    "all but x": ("w_ih", "w_hh", "bias", "h_0", "c_0"),
+    "all but x": ("w_ih", "w_hh", "bias", "w_hr", "h_0", "c_0"),
 }
 GIVEN = {
     "all": ("y", "h_n", "c_n"),
@@ -51,14 +55,24 @@ BEHAVIOURS = (
     "CUDA graph",
     "CUDA graph with lengths",
     "two streams at once",
+    "small steps of the cell state add up",
     *(f"every configuration, H={size}" for size in CONFIGURED_SIZES),
 )
 AUTO_CHOICE = "what auto chooses"
+AUTO_BEHAVIOURS = (
+    AUTO_CHOICE,
+    "auto in a CUDA graph",
+    "auto in a CUDA graph with lengths",
+    "auto compiled without a graph break",
+)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One problem; `lengths` is none, random, zeros (some) or equal."""
+    """One problem; `lengths` is none, random, zeros (some), few (are not zero), nothing or equal.
+
+    Inputs are multiplied by `scale`; biases and states are not.
+    """
 
     seq_len: int
     batch_size: int
@@ -74,6 +88,8 @@ class Case:
     given: str = "all"
     precision: str = "fp32"
     seed: int = 0
+    proj_size: int = 0
+    scale: float = 1.0
 
     @property
     def name(self) -> str:
@@ -81,12 +97,13 @@ class Case:
         parts = [
             self.precision,
             f"T={self.seq_len} B={self.batch_size} I={self.input_size} H={self.hidden_size} "
-            f"D={self.num_directions}",
+            f"D={self.num_directions}" + f" P={self.proj_size}" * (self.proj_size > 0),
         ]
         if self.lengths != "none":
             parts.append(f"lengths {self.lengths}" + " on device" * self.lengths_on_device)
         parts += ["states"] * self.states + ["no bias"] * (not self.bias)
         parts += ["strided"] * (not self.contiguous)
+        parts += [f"x times {self.scale:g}"] * (self.scale != 1.0)
         parts += [f"wanted {self.wanted}"] * (self.wanted != "all")
         parts += [f"given {self.given}"] * (self.given != "all")
         return ", ".join([*parts, f"seed {self.seed}"])
@@ -94,9 +111,12 @@ class Case:
 
 def all_cases(seed: int = 0) -> list[Case]:
     """The whole grid, broad first: cut off early, it has still seen every size and precision."""
-    once = [*_grid(seed), *_gradient_subsets(seed), *_large(seed)]
+    grid, projected = list(_grid(seed)), list(_projected(seed))
+    special = [*_small_inputs(seed), *_idle_tiles(seed), *projected]
+    once = [*grid, *_gradient_subsets(seed), *special, *_large(seed)]
     cases = [replace(case, precision=p) for case in once for p in PRECISIONS]
-    return cases + [replace(c, precision=p) for c in _every_option(seed) for p in ("fp32", "fp16")]
+    cases += [replace(c, precision=p) for c in _every_option(seed) for p in ("fp32", "fp16")]
+    return cases + [replace(case, precision=DOUBLE) for case in [*grid[::DOUBLE_STEP], *projected]]
 
 
 def self_test_cases(seed: int = 0) -> list[Case]:
@@ -157,6 +177,36 @@ def _gradient_subsets(seed: int) -> Iterator[Case]:
         yield replace(plain[number % len(plain)], wanted=wanted)
     for number, given in enumerate(name for name in GIVEN if name != "all"):
         yield replace(plain[number % len(plain)], given=given)
+
+
+def _small_inputs(seed: int) -> Iterator[Case]:
+    """Outputs as small as the inputs: an error that is small next to 1 is large next to them."""
+    sizes = ((12, 19, 13, 32), (9, 18, 84, 64), (11, 5, 3, 100))
+    for scale in (1e-2, 1e-3):
+        for number, size in enumerate(sizes):
+            lengths = LENGTHS[number % 2]
+            yield Case(*size, 1 + number % 2, lengths, bias=False, scale=scale, seed=seed)
+
+
+def _idle_tiles(seed: int) -> Iterator[Case]:
+    """Whole tiles of sequences that have no step."""
+    for hidden_size, directions in ((32, 1), (64, 2), (100, 1), (128, 2)):
+        plain = Case(9, 40, 13, hidden_size, directions, states=True, seed=seed)
+        yield replace(plain, lengths="few", lengths_on_device=directions == 2)
+        yield replace(plain, lengths="nothing", lengths_on_device=directions == 1)
+
+
+def _projected(seed: int) -> Iterator[Case]:
+    for number, hidden_size in enumerate((5, 16, 33, 64, 128)):
+        for directions in (1, 2):
+            yield Case(
+                *(9, 11, 13, hidden_size, directions),
+                LENGTHS[(number + directions) % len(LENGTHS)],
+                states=number % 2 == 0,
+                bias=number % 3 != 0,
+                proj_size=(hidden_size + 1) // 2,
+                seed=seed + number,
+            )
 
 
 def _large(seed: int) -> Iterator[Case]:

@@ -10,11 +10,15 @@ import torch
 _HAS_PRECISION_SETTINGS = hasattr(torch.backends, "fp32_precision")  # since torch 2.9
 
 DTYPES = {
+    "fp64": torch.float64,
     "fp32": torch.float32,
     "tf32": torch.float32,
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
 }
+
+# Spacing of the numbers next to 1.
+EPS = {"fp64": 2.0**-52, "fp32": 2.0**-23, "tf32": 2.0**-10, "fp16": 2.0**-10, "bf16": 2.0**-7}
 
 # Largest relative distance of two right results of a whole sequence: it finds gross errors at
 # sizes that are too large for a float64 reference.

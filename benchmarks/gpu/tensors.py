@@ -17,7 +17,7 @@ def build(case: Case) -> tuple[LayerArgs, OutputGrads]:
     """Random inputs, and gradients of the outputs, on the CPU."""
     rng = torch.Generator().manual_seed(case.seed)
     t, b, i, h = case.seq_len, case.batch_size, case.input_size, case.hidden_size
-    d = case.num_directions
+    d, r = case.num_directions, case.proj_size or case.hidden_size
     dtype = DTYPES[case.precision]
 
     def random(*shape: int, scale: float = 1.0) -> Tensor:
@@ -27,17 +27,18 @@ def build(case: Case) -> tuple[LayerArgs, OutputGrads]:
         return values.to(dtype)
 
     inputs = {
-        "x": random(t, b, i),
+        "x": random(t, b, i, scale=case.scale),
         "w_ih": random(d, 4 * h, i, scale=i**-0.5),
-        "w_hh": random(d, 4 * h, h, scale=h**-0.5),
+        "w_hh": random(d, 4 * h, r, scale=r**-0.5),
         "bias": random(d, 4 * h, scale=0.5) if case.bias else None,
-        "h_0": random(d, b, h, scale=0.5) if case.states else None,
+        "w_hr": random(d, r, h, scale=h**-0.5) if case.proj_size else None,
+        "h_0": random(d, b, r, scale=0.5) if case.states else None,
         "c_0": random(d, b, h) if case.states else None,
     }
     for name in WANTED[case.wanted]:
         if (tensor := inputs[name]) is not None:
             tensor.requires_grad_()
-    grads = {"y": random(t, b, d * h), "h_n": random(d, b, h), "c_n": random(d, b, h)}
+    grads = {"y": random(t, b, d * r), "h_n": random(d, b, r), "c_n": random(d, b, h)}
     given = {name: grads[name] if name in GIVEN[case.given] else None for name in grads}
     args = LayerArgs(**inputs, lengths=_lengths(case, rng))  # type: ignore[arg-type]
     return args, OutputGrads(**given)
@@ -48,9 +49,13 @@ def _lengths(case: Case, rng: torch.Generator) -> Tensor | None:
         return None
     if case.lengths == "equal":
         return torch.full((case.batch_size,), (case.seq_len + 1) // 2)
+    if case.lengths == "nothing":
+        return torch.zeros(case.batch_size, dtype=torch.int64)
     drawn = torch.randint(1, case.seq_len + 1, (case.batch_size,), generator=rng)
     if case.lengths == "zeros":
         drawn[::2] = 0
+    if case.lengths == "few":
+        drawn[case.batch_size // 8 :] = 0
     return drawn
 
 
@@ -64,11 +69,9 @@ def on_device(
     return moved, OutputGrads(*(None if g is None else g.to(device) for g in grads))
 
 
-def results_of(
-    backend: str | None, args: LayerArgs, grads: OutputGrads, *, last_state_only: bool = False
-) -> list[Tensor]:
+def results_of(backend: str | None, args: LayerArgs, grads: OutputGrads) -> list[Tensor]:
     """Outputs, and the gradients of all inputs that require them."""
-    outputs = lstm_layer(args, backend, last_state_only=last_state_only)
+    outputs = lstm_layer(args, backend)
     wanted = [t for t in args[:-1] if t is not None and t.requires_grad]
     found: tuple[Tensor, ...] = ()
     if wanted:
