@@ -23,7 +23,7 @@ from fastrnn.recurrence.backends.base import (
 from fastrnn.recurrence.problem import LayerArgs, Problem
 
 # Torch's compiler warns of its own code.
-pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 Spoil = Callable[[Problem, LayerArgs, ForwardResult], ForwardResult]
 
