@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 
 from .plan import Cell
 from .report import peer_names
 from .results import Document, Record, last_words, place
+from .targets import geometric_mean, verdicts
 
 MAX_CELLS = 36
 MAX_FAILURES = 20
@@ -26,17 +26,13 @@ def summary(document: Document) -> str:
         *_ratio_lines(cells),
         *_overhead_lines(document.get("overhead", {})),
         *_left_out_lines(document.get("left_out", {})),
+        *verdicts(cells),
     ]
     tail = _failure_lines(document["failures"], document["failures_in_all"])
     text = "\n".join(line[:LINE] for line in parts)
     last = "\n".join(line[: 2 * LINE] for line in tail)
     room = max(0, MAX_CHARACTERS - len(last))
     return f"{text[-room:] if room else ''}\n{last}"
-
-
-def geometric_mean(values: list[float]) -> float:
-    """The mean of ratios."""
-    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def _check_lines(check: Record | None) -> list[str]:

@@ -1,0 +1,96 @@
+"""The summary says of each target whether the measured cells meet it, and names what does not."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from benchmarks.gpu import results
+from benchmarks.gpu.plan import Cell
+from benchmarks.gpu.summary import LINE, summary
+from benchmarks.gpu.targets import verdicts
+
+CELL = Cell(84, 64, 32, 1024, "fp16", packed=False, training=True)
+PACKED = replace(CELL, packed=True)
+
+
+def measured(cell: Cell, *, auto_mb: float = 8.0, **ratios: float) -> dict[str, Any]:
+    """A cell's record; torch takes 10 MB."""
+    peers: dict[str, Any] = {"torch": {"status": "ok", "us_per_step": 1.0, "peak_mb": 10.0}}
+    for name, ratio in ratios.items():
+        spread = {"p20": ratio, "p50": ratio, "p80": ratio}
+        peers[name] = {"status": "ok", "ratio": spread, "peak_mb": 8.0}
+    if "auto" in peers:
+        peers["auto"] |= {"chosen": "triton", "peak_mb": auto_mb}
+    return {"peers": peers, "cell": vars(cell)}
+
+
+def lines(*records: dict[str, Any]) -> dict[str, str]:
+    """What is said, by what it is said of."""
+    said = verdicts({str(number): record for number, record in enumerate(records)})
+    pairs = [line.rsplit(": ", 1) for line in said if ": " in line]
+    return dict(pairs)
+
+
+def said_of(found: dict[str, str], *words: str) -> str:
+    (text,) = [text for start, text in found.items() if all(word in start for word in words)]
+    return text
+
+
+@pytest.mark.parametrize(
+    ("cell", "ratio", "expected"),
+    [(CELL, 3.01, "met"), (CELL, 2.99, "missed"), (PACKED, 20.1, "met"), (PACKED, 19.9, "missed")],
+)
+def test_a_mean_is_held_to_the_target_of_its_mode(cell: Cell, ratio: float, expected: str) -> None:
+    for peer in ("triton", "auto"):
+        found = lines(measured(cell, **{peer: ratio}))
+        mode = "packed" if cell.packed else "padded"
+        text = said_of(found, f"{peer}, {mode}, forward+backward")
+        assert text == f"{expected}, {ratio:.2f} in the mean of 1 cells"
+        assert said_of(found, f"{peer}, {mode}, inference") == "no cell measured"
+
+
+def test_the_mean_is_geometric_and_of_small_layers_only() -> None:
+    large = [replace(CELL, hidden_size=256), replace(CELL, batch_size=1024)]
+    records = [measured(CELL, triton=2.0), measured(replace(CELL, input_size=3), triton=8.0)]
+    found = lines(*records, *(measured(cell, triton=100.0) for cell in large))
+    text = said_of(found, "triton, padded, forward+backward")
+    assert text == "met, 4.00 in the mean of 2 cells"
+
+
+def test_cells_where_auto_is_slower_than_torch_are_named() -> None:
+    slow = replace(CELL, hidden_size=1024)
+    said = verdicts({"a": measured(CELL, auto=5.0), "b": measured(slow, auto=0.9)})
+    at = next(n for n, line in enumerate(said) if line.startswith("auto at least 1 times"))
+    assert said[at].endswith("missed, 1 of 2 cells below")
+    assert said[at + 1] == f"    0.90 at {slow.name} (triton)"
+    assert said_of(lines(measured(CELL, auto=1.0)), "auto at least") == "met, 0 of 1 cells below"
+
+
+def test_the_worst_peak_of_memory_is_named() -> None:
+    worse = replace(CELL, batch_size=256)
+    inference = replace(CELL, training=False)
+    records = [
+        measured(CELL, auto=1.0, auto_mb=10.0),
+        measured(worse, auto=1.0, auto_mb=25.0),
+        measured(inference, auto=1.0, auto_mb=99.0),
+    ]
+    said = verdicts(dict(enumerate(records)))  # type: ignore[arg-type]
+    at = next(n for n, line in enumerate(said) if line.startswith("auto takes no more memory"))
+    assert said[at].endswith("missed, 1 of 2 cells above")
+    assert said[at + 1] == f"    at most 2.50 times as much (25 for 10 MB) at {worse.name}"
+    assert said_of(lines(records[0]), "auto takes no more") == "met, 0 of 1 cells above"
+
+
+def test_the_targets_stand_in_the_summary_uncut() -> None:
+    cell = Cell(128, 1024, 1024, 8192, "tf32", packed=False, training=True)
+    record = {"kind": "cell", "name": cell.name, "status": "ok", **measured(cell, auto=0.5)}
+    document = results.collect([record])
+    said = verdicts(document["cells"])
+    assert max(map(len, said)) <= LINE
+    assert "\n".join(said) in summary(document)
+
+
+def test_nothing_is_claimed_without_cells() -> None:
+    assert verdicts({}) == []
+    assert "targets" not in summary(results.collect([]))
