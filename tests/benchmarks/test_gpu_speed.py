@@ -16,6 +16,7 @@ from benchmarks.gpu.results import failed
 from benchmarks.gpu.run import Run
 from benchmarks.gpu.settings import Found, Settings
 from benchmarks.gpu.supervisor import Job
+from fastrnn.recurrence.problem import LayerArgs
 
 CELL = Cell(3, 8, 4, 24, "fp32", packed=False, training=True)
 ORDINARY = peers.peer
@@ -45,6 +46,19 @@ def test_a_layer_of_two_directions_is_measured(packed: bool, training: bool) -> 
     assert "ms" in record["peers"]["cpu"]
     work = Workload.of(cell, torch.device("cpu"))
     assert peers.peer("cpu", work).run()[0].shape == (24, 4, 16)
+
+
+def test_the_gate_sees_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def faults(name: str, args: LayerArgs, *rest: Any) -> list[str]:
+        seen.append(args.w_ih.shape[0])
+        return []
+
+    monkeypatch.setattr(speed, "faults", faults)
+    for directions in (1, 2):
+        measured(replace(CELL, num_directions=directions))
+    assert seen == [1, 2]
 
 
 def test_a_cell_names_the_class_whose_kernels_it_shares() -> None:
