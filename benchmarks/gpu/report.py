@@ -8,6 +8,7 @@ from typing import Any
 
 from .plan import Cell
 from .results import Document, Record, last_words, place
+from .targets import verdicts
 
 MAX_FAILURES = 60
 TAIL_LINES = 12
@@ -28,6 +29,7 @@ def markdown(document: Document) -> str:
         _build(document.get("build")),
         _failures(document["failures"]),
         _check(document.get("check")),
+        _targets(document.get("cells", {})),
         _speed(document.get("cells", {}), document.get("kernels", {})),
         _overhead(document.get("overhead", {})),
         _kernels(document.get("kernels", {})),
@@ -72,6 +74,13 @@ def _environments(environments: dict[str, Record]) -> str:
         values = [f"{key} {found[key]}" for key in ENVIRONMENT_KEYS if found.get(key) is not None]
         lines.append(f"- `{name}`: {', '.join(values) or 'unknown'}")
     return "\n".join(lines)
+
+
+def _targets(cells: dict[str, Record]) -> str:
+    title, *lines = verdicts(cells) or [""]
+    return (
+        "\n".join([f"## {title.capitalize()}", *(f"- {line}" for line in lines)]) if lines else ""
+    )
 
 
 def _last_run(document: Document) -> str:

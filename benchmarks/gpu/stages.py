@@ -11,7 +11,7 @@ from . import build as building
 from . import ncu, speed_stage
 from .clock import Deadline, Stopwatch
 from .grid import (
-    AUTO_CHOICE,
+    AUTO_BEHAVIOURS,
     BEHAVIOURS,
     PRECISIONS,
     Case,
@@ -151,7 +151,7 @@ def check_bundles(run: Run) -> Iterator[list[Job]]:
         for backend in backends
         for precision in precisions
     ]
-    jobs += [_behaviour(AUTO_CHOICE, "auto", precision) for precision in precisions]
+    jobs += [_behaviour(name, "auto", p) for name in AUTO_BEHAVIOURS for p in precisions]
     wanted = settings.chosen([job.name for job in jobs])
     yield from ([job] for job in jobs if job.name in wanted)
     make = self_test_cases if settings.self_test else all_cases

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .results import BASELINES
 from .worker import Context, Record, describe_error
 
-BASELINES = frozenset({"torch", "cudnn"})
 # No failure of the code under test, so that a run which has nothing worse does not fail.
 BASELINE_FAILED = "baseline failed"
 BAD = frozenset({"wrong", "error", "crashed"})

@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.gpu import results
 from benchmarks.gpu.plan import Cell
 from benchmarks.gpu.report import markdown
+from benchmarks.gpu.results import failed
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.summary import summary
 from benchmarks.gpu.worker import finite
@@ -164,3 +165,12 @@ def test_every_failure_is_named_and_the_first_ones_told_in_full() -> None:
 
 def test_numbers_that_json_does_not_know_become_text() -> None:
     assert finite({"a": [float("nan"), 1.0], "b": float("inf")}) == {"a": ["nan", 1.0], "b": "inf"}
+
+
+def test_a_worker_that_torchs_own_library_ends_is_no_failure_of_ours() -> None:
+    crashed = {"kind": "cell", "name": "a cell", "status": "crashed"}
+    assert not failed({**crashed, "subject": "cudnn"})
+    assert failed({**crashed, "subject": "triton"})
+    assert failed(crashed)
+    # In the check the baseline's numbers are held to their bound like all others.
+    assert failed({**crashed, "kind": "case", "subject": "cudnn"})
