@@ -4,6 +4,9 @@
 for compute capability 8.0, 9.0 and 10.0 (about 3 minutes on two cores), checks them, and stores
 registers, stack, shared memory and the instructions of the main loop as JSON and as a Markdown
 table under ``benchmarks/results/``. With ``--check`` it only compares with what is stored.
+
+With ``--everything`` it compiles every kernel that a call can ask for (about 2,500 for each
+capability, a quarter of an hour each) and stores how many there are, and what is wrong with them.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -37,6 +41,7 @@ from fastrnn.recurrence.triton_kernels.config import (
 from .results_file import RESULTS
 
 JSON_FILE = RESULTS / "triton_resources.json"
+EVERYTHING_FILE = RESULTS / "triton_resources_everything.json"
 TABLE_FILE = RESULTS / "triton_resources.md"
 
 CAPABILITIES = (80, 90, 100)
@@ -70,6 +75,7 @@ class Variant:
     training: bool = True
     lengths: bool = True
     allow_tf32: bool = False
+    bias: bool = True
 
     @property
     def name(self) -> str:
@@ -78,7 +84,8 @@ class Variant:
         if self.kind == "forward" and self.input_size <= MAX_FUSED_INPUT_SIZE:
             parts.append(f"fused I={self.input_size}")
         parts.append(f"tile {self.tile}, {self.num_warps} warps")
-        for field, off in (("training", "inference"), ("lengths", "no lengths")):
+        options = (("training", "inference"), ("lengths", "no lengths"), ("bias", "no bias"))
+        for field, off in options:
             if not getattr(self, field):
                 parts.append(off)
         if self.directions == 1:
@@ -111,6 +118,40 @@ def variants(capability: int) -> Iterator[Variant]:
             yield from _of_size(dtype, size, capability, plain=size in powers)
 
 
+def everything(capability: int) -> Iterator[Variant]:
+    """All that a call can ask for: every size, and all options together."""
+    for dtype, allow_tf32 in (
+        ("float16", False),
+        ("bfloat16", False),
+        ("float32", False),
+        ("float32", True),
+    ):
+        limit = MAX_HIDDEN_SIZE[getattr(torch, dtype)]
+        half = dtype != "float32"
+        for size in range(UNIT_MULTIPLE, limit + 1, UNIT_MULTIPLE):
+            for directions, lengths in product((1, 2), (True, False)):
+                common = {"directions": directions, "lengths": lengths}
+                common |= {"capability": capability, "allow_tf32": allow_tf32}
+                yield from _configured("backward", dtype, size, **common)
+                for training in (True, False):
+                    options = common | {"training": training}
+                    yield from _configured("forward", dtype, size, **options)
+                    fused = range(1, MAX_FUSED_INPUT_SIZE + 1) if half else ()
+                    for input_size, bias in product(fused, (True, False)):
+                        more = {"input_size": input_size, "bias": bias}
+                        yield from _configured("forward", dtype, size, **options, **more)
+
+
+def _configured(kind: Pass, dtype: str, size: int, **options: Any) -> Iterator[Variant]:
+    """One variant in each configuration that it may be launched in."""
+    input_size = options.setdefault("input_size", UNFUSED_INPUT_SIZE)
+    configs = candidates(
+        kind, getattr(torch, dtype), size, input_size, allow_tf32=options["allow_tf32"]
+    )
+    for config in configs:
+        yield _variant(kind, dtype, size, config, **options)
+
+
 def _of_size(dtype: str, size: int, capability: int, *, plain: bool) -> Iterator[Variant]:
     half = dtype != "float32"
     for allow_tf32 in (False,) if half else (False, True):
@@ -127,18 +168,12 @@ def _of_size(dtype: str, size: int, capability: int, *, plain: bool) -> Iterator
 def _of_input(
     kind: Pass, dtype: str, size: int, input_size: int, *, plain: bool, **options: Any
 ) -> Iterator[Variant]:
-    configs = candidates(
-        kind, getattr(torch, dtype), size, input_size, allow_tf32=options["allow_tf32"]
-    )
     options["input_size"] = input_size
-    for config in configs:
-        yield _variant(kind, dtype, size, config, **options)
-        if not plain or dtype == "bfloat16":
-            continue
-        fewer = {"lengths": False, "directions": 1}
-        yield _variant(kind, dtype, size, config, **fewer, **options)
+    yield from _configured(kind, dtype, size, **options)
+    if plain and dtype != "bfloat16":
+        yield from _configured(kind, dtype, size, lengths=False, directions=1, **options)
         if kind == "forward":
-            yield _variant(kind, dtype, size, config, training=False, **options)
+            yield from _configured(kind, dtype, size, training=False, **options)
 
 
 def _variant(kind: Pass, dtype: str, size: int, config: KernelConfig, **options: Any) -> Variant:
@@ -182,8 +217,9 @@ def _absent(variant: Variant) -> list[str]:
     if variant.kind == "forward":
         if variant.input_size > MAX_FUSED_INPUT_SIZE or variant.dtype == "float32":
             names += ["x", "w_ih", "bias"]
-        elif not variant.training:
-            names += ["gates"]
+        else:
+            names += [] if variant.bias else ["bias"]
+            names += [] if variant.training else ["gates"]
         if not variant.training:
             names += ["cells"]
     return names
@@ -251,9 +287,8 @@ def problems(variant: Variant, resources: dict[str, Any]) -> list[str]:
     return found
 
 
-def measure(capabilities: tuple[int, ...], jobs: int) -> dict[str, dict[str, Any]]:
-    """Compile all variants; results by name."""
-    todo = [variant for capability in capabilities for variant in variants(capability)]
+def measure(todo: list[Variant], jobs: int) -> dict[str, dict[str, Any]]:
+    """Compile variants; results by name."""
     with ProcessPoolExecutor(jobs) as pool:
         resources = list(pool.map(compile_variant, todo, chunksize=4))
     return {
@@ -297,19 +332,46 @@ def differences(stored: dict[str, Any], measured: dict[str, Any]) -> list[str]:
     return found
 
 
+def store_everything(measured: dict[str, dict[str, Any]]) -> list[str]:
+    """Store how many kernels there are, and return what is wrong with them."""
+    import triton
+
+    stored = json.loads(EVERYTHING_FILE.read_text()) if EVERYTHING_FILE.exists() else {}
+    wrong = [f"{name}: {problem}" for name, c in measured.items() for problem in c["problems"]]
+    for capability in sorted({cell["capability"] for cell in measured.values()}):
+        cells = [cell for cell in measured.values() if cell["capability"] == capability]
+        stored[f"sm_{capability}"] = {
+            "triton": triton.__version__,
+            "kernels": len(cells),
+            **{
+                key: [min(values), max(values)]
+                for key in ("registers", "stack_bytes", "shared_bytes", "barriers")
+                if (values := [cell[key] for cell in cells])
+            },
+            "problems": [text for text in wrong if text.startswith(f"sm_{capability},")],
+        }
+    EVERYTHING_FILE.write_text(json.dumps(stored, indent=1) + "\n")
+    return wrong
+
+
 def main() -> int:
     """Compile, check, and store or compare."""
     import triton
 
     parser = argparse.ArgumentParser(description="Resources of the Triton kernels.")
     parser.add_argument("--check", action="store_true", help="compare, store nothing")
+    parser.add_argument("--everything", action="store_true", help="every kernel of every call")
     parser.add_argument("--capability", type=int, choices=CAPABILITIES, action="append")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    measured = measure(tuple(options.capability or CAPABILITIES), options.jobs)
+    make = everything if options.everything else variants
+    todo = [v for capability in options.capability or CAPABILITIES for v in make(capability)]
+    measured = measure(todo, options.jobs)
     spread = Counter(cell["registers"] for cell in measured.values())
     sys.stdout.write(f"{len(measured)} kernels, {min(spread)} to {max(spread)} registers\n")
-    if options.check:
+    if options.everything:
+        found = store_everything(measured)
+    elif options.check:
         found = differences(json.loads(JSON_FILE.read_text()), measured)
     else:
         found = differences({"triton": None}, measured)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from benchmarks.triton_resources import (
     CAPABILITIES,
+    EVERYTHING_FILE,
     JSON_FILE,
     TABLE_FILE,
     Variant,
     differences,
+    everything,
     problems,
     table,
     variants,
@@ -37,6 +39,18 @@ def test_all_that_is_compiled_is_stored_and_shown() -> None:
     assert len(set(names)) == len(names)
     assert set(names) == set(STORED["kernels"])
     assert TABLE_FILE.read_text() == table(STORED)
+
+
+def test_everything_is_more_than_what_is_shown_and_without_problems() -> None:
+    """Stored by `--everything`, which takes too long for every day."""
+    stored = json.loads(EVERYTHING_FILE.read_text())
+    for capability in CAPABILITIES:
+        names = [variant.name for variant in everything(capability)]
+        assert len(set(names)) == len(names)
+        assert {variant.name for variant in variants(capability)} <= set(names)
+        found = stored[f"sm_{capability}"]
+        assert found["kernels"] == len(names)
+        assert found["problems"] == []
 
 
 VARIANT = Variant("forward", "float16", 128, 8, 16, 80)
