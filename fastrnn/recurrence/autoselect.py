@@ -11,8 +11,10 @@ from __future__ import annotations
 import functools
 import operator
 import threading
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,6 +37,8 @@ from fastrnn.recurrence.trial import MAX_STEPS, Run, hold_trial, range_end
 from fastrnn.recurrence.trial_calls import run_once
 
 BASELINE = "cudnn"
+
+_RETRY_SECONDS = 1.0  # after another process was found to hold a trial
 
 _LONGEST_BITS = (MAX_STEPS - 1).bit_length()
 
@@ -61,7 +65,7 @@ class AutoSelector:
 
     Attributes
     ----------
-    run : Run
+    trial_runner : Run
         How trials run a call; by default a backend alone, without the operators around it.
     """
 
@@ -74,7 +78,8 @@ class AutoSelector:
         self.backends = tuple(backends)
         self.store = store or DecisionStore()
         self.hardware = hardware or Cuda()
-        self.run: Run = run_once
+        self.trial_runner: Run = run_once
+        self._not_before: dict[torch.device, float] = {}
         self._chosen: dict[_Key, Backend] = {}
         self._classes: dict[_Key, ProblemClass | None] = {}
         self._facts: dict[torch.device, DeviceFacts | None] = {}
@@ -104,32 +109,32 @@ class AutoSelector:
         chosen = self._chosen.get(key)
         if chosen is not None and (chosen is baseline or not chosen.supports(problem)):
             return chosen
-        decided = self._decide(problem, baseline, key)
-        if decided is None:
-            return baseline
-        self._chosen.setdefault(key, decided)
+        decided, final = self._decide(problem, baseline, key)
+        if final:
+            self._chosen.setdefault(key, decided)
         return decided
 
-    def _decide(self, problem: Problem, baseline: Backend, key: _Key) -> Backend | None:
-        """Find or make the decision for a problem; None if there is none to remember."""
+    def _decide(self, problem: Problem, baseline: Backend, key: _Key) -> tuple[Backend, bool]:
+        """Find or make the decision for a problem; tells whether it is worth remembering."""
         if problem.batch_size == 0 or problem.input_size == 0:
-            return None
+            return baseline, False
         problem_class = self._class_of(problem, baseline, key)
         if problem_class is None:
-            return None
+            return baseline, False
         contenders = self._contenders(problem, baseline)
         if not contenders:
-            return baseline
+            return baseline, True
         decision = self.store.lookup(problem_class)
         if not _settles(decision, contenders) and self._may_try(problem.device):
             decision = self._try_once(problem, problem_class, contenders, baseline)
         if decision is None:
-            return self._verified_elsewhere(problem_class, contenders, baseline)
+            return self._verified_elsewhere(problem_class, contenders, baseline) or baseline, False
+        final = _settles(decision, contenders)
         for backend in contenders:
             if backend.name == decision.winner:
-                return backend
+                return backend, final
         # The winner of this class may not support this very problem; others it may.
-        return baseline if decision.winner == baseline.name else None
+        return baseline, final and decision.winner == baseline.name
 
     def _baseline(self, problem: Problem) -> Backend:
         for backend in self.backends:
@@ -153,27 +158,47 @@ class AutoSelector:
     ) -> Decision | None:
         """Hold a trial, one at a time: two at once would disturb each other's times.
 
-        While another process holds one on this device, what is known counts.
+        While another thread or process holds one on this device, what is known counts. Nobody
+        waits: this thread may hold what the other one needs to get on.
         """
-        facts = self._describe(problem.device)
-        name = f"trial on {facts.identity if facts else problem.device}"
-        with self._trial_lock, alone(name, self.store.file) as free:
-            self.store.refresh()  # another thread or process may have decided meanwhile
+        outcome = None
+        with self._alone_on(problem.device) as free:
+            if free:
+                self.store.refresh()  # another process may have decided meanwhile
             decision = self.store.lookup(problem_class)
-            if not free or _settles(decision, contenders):
-                return decision
-            outcome = hold_trial(problem, contenders, baseline, self.hardware, self.run)
-            decision = outcome.decision
-            self.store.add(problem_class, decision, lasting=outcome.lasting)
-        if outcome.failed:
-            reasons = "; ".join(f"{name}: {why}" for name, why in decision.dropped.items())
+            if free and not _settles(decision, contenders):
+                outcome = hold_trial(
+                    problem, contenders, baseline, self.hardware, self.trial_runner
+                )
+                decision = outcome.decision
+                self.store.add(problem_class, decision, lasting=outcome.lasting)
+        if outcome is not None and outcome.failed:
+            winner, dropped = outcome.decision.winner, outcome.decision.dropped
+            reasons = "; ".join(f"{name}: {why}" for name, why in dropped.items())
             warnings.warn(
-                f"in a trial of backends some failed, so {decision.winner!r} is taken ({reasons}); "
+                f"in a trial of backends some failed, so {winner!r} is taken ({reasons}); "
                 f"{AUTOTUNE_VARIABLE}=0 switches trials off",
                 RuntimeWarning,
                 stacklevel=2,
             )
         return decision
+
+    @contextmanager
+    def _alone_on(self, device: torch.device) -> Iterator[bool]:
+        """Try to be the only one that holds a trial on a device; yields whether it is."""
+        now = time.monotonic()
+        if now < self._not_before.get(device, now) or not self._trial_lock.acquire(blocking=False):
+            yield False
+            return
+        try:
+            facts = self._describe(device)
+            name = f"trial on {facts.identity if facts else device}"
+            with alone(name, self.store.file) as free:
+                if not free:  # not to be asked for again in every call
+                    self._not_before[device] = now + _RETRY_SECONDS
+                yield free
+        finally:
+            self._trial_lock.release()
 
     def _verified_elsewhere(
         self, problem_class: ProblemClass, contenders: Sequence[Backend], baseline: Backend

@@ -324,7 +324,10 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         if fcntl is not None:
             _wait_for_lock(file)
-        yield  # closing the file gives the lock back
+        try:
+            yield
+        finally:
+            _unlock(file)
 
 
 @contextmanager
@@ -344,12 +347,20 @@ def alone(name: str, file: Path | None) -> Iterator[bool]:
         try:
             if path is not None and fcntl is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                fcntl.flock(stack.enter_context(path.open("a")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                opened = stack.enter_context(path.open("a"))
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.callback(_unlock, opened)
         except BlockingIOError:
             free = False
         except OSError:
             pass
         yield free
+
+
+def _unlock(file: TextIO) -> None:
+    # Closing would not do: a process forked meanwhile has the file open too.
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _wait_for_lock(file: TextIO) -> None:

@@ -35,7 +35,7 @@ _selector = AutoSelector(BACKENDS)
 
 def run_trials_by(run: Run) -> None:
     """Let trials run their calls in this way: as users do, with all that it costs."""
-    _selector.run = run
+    _selector.trial_runner = run
 
 
 class _Forced(threading.local):

@@ -100,6 +100,6 @@ def _at_the_end(of_gates: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return of_gates[-1]
     # Nobody has looked at lengths on a GPU: out of range they must not reach other memory.
-    last = lengths.to(of_gates.device, torch.int64, non_blocking=True).sub(1)
+    last = lengths.to(of_gates.device, non_blocking=True).long() - 1
     last = last.clamp(0, of_gates.shape[0] - 1)
     return of_gates.gather(0, last[None, :, None].expand(1, -1, of_gates.shape[2]))[0]

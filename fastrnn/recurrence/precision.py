@@ -26,8 +26,9 @@ class _MatmulSetting:
     """Torch's process-wide setting for float32 products, lent to one kind of caller at a time.
 
     Threads that want the same value hold it together: the first sets it, the last restores it. A
-    setting that agrees already is left alone. While it is changed, other threads cannot read its
-    older form, ``allow_tf32``: torch refuses where the two contradict each other.
+    setting that agrees already is left alone. While it is changed, products of other threads on
+    the GPU follow it, and its older form, ``allow_tf32``, cannot be read: torch refuses where the
+    two contradict each other.
     """
 
     def __init__(self) -> None:
@@ -70,7 +71,8 @@ def _set_matmul_precision(allow_tf32: bool) -> Callable[[], None]:
     matmul.fp32_precision = "tf32" if allow_tf32 else "ieee"
 
     def restore() -> None:
-        # What is read may be inherited; set explicitly, it would no longer follow its origin.
+        # What is read may be inherited; set explicitly, it would no longer follow its origin. Torch
+        # does not tell: a setting that equals its origin is taken for inherited.
         inherited = torch.backends.cudnn.fp32_precision
         matmul.fp32_precision = "none" if before == inherited else before
 

@@ -147,7 +147,8 @@ class Problem:
                     f"lengths is on {args.lengths.device}; it should be on the CPU or, as x, on "
                     f"{x.device}"
                 )
-            if args.lengths.device != x.device and is_capturing(x.device):
+            copied = args.lengths.device != x.device and is_capturing(x.device)
+            if copied and not leaves_nothing_out(args.lengths, seq_len):
                 raise ValueError(
                     "lengths is on the CPU, from where a CUDA graph cannot capture a copy; it "
                     f"should be on {x.device} as long as one is captured"
@@ -228,7 +229,10 @@ def check_lengths(lengths: Tensor, batch_size: int, seq_len: int, *, steps: str 
 
 def leaves_nothing_out(lengths: Tensor | None, seq_len: int) -> bool:
     """Whether all sequences are known to be of full length: kernels run faster without lengths."""
-    return lengths is not None and _can_be_read(lengths) and int(lengths.min()) == seq_len
+    if lengths is None or not _can_be_read(lengths):
+        return False
+    # A trace would keep what is true of its example for all calls to come.
+    return torch._C._get_tracing_state() is None and int(lengths.min()) == seq_len
 
 
 def _can_be_read(lengths: Tensor) -> bool:

@@ -110,6 +110,8 @@ def hold_trial(
         except _BaselineError as error:
             race.times.clear()
             race.dropped[baseline.name] = str(error)
+            for contender in contenders:
+                race.dropped.setdefault(contender.name, "the baseline failed first")
     return race.outcome()
 
 

@@ -156,7 +156,8 @@ def _perturbation(draw: int) -> Callable[[Tensor], Tensor]:
     def move(tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point():
             return tensor
-        up = torch.randint(0, 2, tensor.shape, generator=rng, dtype=torch.float64) * 2 - 1
+        wide = torch.float64
+        up = torch.randint(0, 2, tensor.shape, generator=rng, dtype=wide, device="cpu") * 2 - 1
         return tensor.detach().double() * (1 + eps * up.to(tensor.device))
 
     return move

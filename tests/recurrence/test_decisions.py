@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from fastrnn.recurrence.decisions import (
     Decision,
     DecisionStore,
     ProblemClass,
+    alone,
     decisions_file,
     merge_decisions,
     read_decisions,
@@ -258,6 +260,24 @@ def test_two_processes_lose_nothing(file: Path) -> None:
         assert writer.returncode == 0
     sizes = {problem_class.hidden_size for problem_class in read_decisions(file).decisions}
     assert sizes == {*range(100, 140), *range(200, 240)}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_process_forked_meanwhile_keeps_no_lock(file: Path) -> None:
+    reading, writing = os.pipe()
+    with alone("something", file) as free:
+        assert free
+        child = os.fork()
+        if child == 0:
+            os.read(reading, 1)  # lives until the end of the test
+            os._exit(0)
+    with alone("something", file) as free:
+        assert free
+    os.write(writing, b".")
+    os.waitpid(child, 0)
+    os.close(reading)
+    os.close(writing)
 
 
 def test_several_threads_lose_nothing(file: Path) -> None:

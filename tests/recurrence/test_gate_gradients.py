@@ -5,10 +5,30 @@ import torch
 from torch import Tensor
 
 from fastrnn.recurrence.backends.base import WantedGrads
-from fastrnn.recurrence.gate_gradients import input_gradients
+from fastrnn.recurrence.gate_gradients import _summed_over_steps, input_gradients
 from fastrnn.recurrence.problem import LayerArgs, Problem
 
 from .conftest import Case
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sums_over_steps_are_float32(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU by a product with float32 results, elsewhere by one of float32 operands."""
+    products: list[tuple[torch.dtype, torch.dtype | None]] = []
+    plain = torch.mm
+
+    def spy(a: Tensor, b: Tensor, *, out_dtype: torch.dtype | None = None) -> Tensor:
+        products.append((a.dtype, out_dtype))
+        return plain(a.float(), b.float())
+
+    monkeypatch.setattr(torch, "mm", spy)
+    a, b = torch.randn(6, 4).to(dtype), torch.randn(6, 3).to(dtype)
+    on_cpu = _summed_over_steps(a, b)
+    monkeypatch.setattr(Tensor, "is_cuda", True)
+    on_gpu = _summed_over_steps(a, b)
+    assert products == [(torch.float32, None), (dtype, torch.float32)]
+    assert on_cpu.dtype == torch.float32
+    assert torch.equal(on_cpu, on_gpu)
 
 
 def run_with_gates(args: LayerArgs) -> tuple[Tensor, list[list[Tensor]]]:

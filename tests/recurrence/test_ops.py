@@ -111,6 +111,19 @@ def test_compiles_without_a_graph_break() -> None:
         assert torch.equal(a, b)
 
 
+# Of a trace torch warns itself; so it does of every number that Python sees in one.
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*:DeprecationWarning")
+def test_a_trace_keeps_lengths_that_were_full_in_its_example() -> None:
+    args = detached(Case(10, 4, 3, 5).build()[0])
+
+    def run(lengths: Tensor) -> Tensor:
+        return lstm_layer(args._replace(lengths=lengths))[0]
+
+    traced = torch.jit.trace(run, torch.tensor([10, 10, 10, 10]))
+    short = torch.tensor([10, 3, 2, 1])
+    assert torch.equal(traced(short), run(short))
+
+
 def test_several_threads_may_call_at_once() -> None:
     args, _ = Case(60, 20, 8, 40, 2).build()
     args = detached(args)

@@ -276,7 +276,17 @@ def test_a_device_that_a_backend_broke_is_not_broken_again(bench: Bench) -> None
     bench.restart()
     with pytest.warns(RuntimeWarning, match="fast: it raised RuntimeError: illegal memory access"):
         assert bench.choose() == "cudnn"
-    assert set(bench.decisions[0].dropped) == {"fast", "cudnn"}
+    assert set(bench.decisions[0].dropped) == {"fast", "cudnn", "other"}
+    bench.cudnn.after_forward = lambda problem, args, result: result
+    bench.fast.runs.clear()
+    bench.restart()
+    assert bench.choose() == "cudnn"
+    assert not bench.fast.runs
+
+
+def test_a_default_device_of_the_caller_changes_nothing(bench: Bench) -> None:
+    with torch.device("meta"):
+        assert bench.choose(replace(TRAINING, variable_length=True)) == "fast"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -64,7 +64,7 @@ def test_programs_at_once_end_where_something_is_used_up(
 @pytest.fixture
 def tunable(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Let the interpreted kernels be tuned, as on a GPU that runs two programs at once."""
-    monkeypatch.setattr(tuning, "_STEPS", 2)
+    monkeypatch.setattr(tuning, "_ROOMY_STEPS", 2)
     monkeypatch.setattr(tuning, "_CROWDED_STEPS", 1)
     monkeypatch.setattr(tuning, "may_tune", lambda device: True)
     monkeypatch.setattr(tuning, "multiprocessors", lambda device: SMALL_GPU)
@@ -109,14 +109,65 @@ def test_the_fastest_are_found_once_and_used_by_how_full_the_gpu_is(
 
 
 @interpreted_only
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dtype": torch.bfloat16},
+        {"hidden_size": 24},
+        {"num_directions": 2},
+        {"training": True},
+        {"device": torch.device("cpu", 0)},  # the same memory by another name
+    ],
+    ids=lambda change: str(*change),
+)
+def test_other_layers_and_devices_get_their_own_configuration(
+    change: dict[str, object], tunable: pytest.MonkeyPatch
+) -> None:
+    other = replace(PROBLEM, **change)  # type: ignore[arg-type]
+    warps = {"num_warps": 4} if other.hidden_size > 16 else {}
+    tunable.setattr(tuning, "_time", clock(1, 2, 1, 2, 2, 1, 2, 1))
+    assert tuning.choose("forward", PROBLEM) == NARROW
+    assert tuning.choose("forward", other) == replace(WIDE, **warps)
+    assert tuning.choose("forward", PROBLEM) == NARROW
+
+
+def test_what_backward_does_not_see_is_no_reason_for_a_trial() -> None:
+    sizes = {"dtype": torch.float16, "hidden_size": 128, "allow_tf32": False}
+    few, many = (candidates("backward", input_size=i, **sizes) for i in (1, 84))  # type: ignore[arg-type]
+    assert few == many
+    assert len(few) == 2
+    layers = {tuning._layer("backward", replace(PROBLEM, input_size=i)) for i in (1, 2, 84)}
+    assert len(layers) == 1
+
+
+def test_a_trial_leaves_room_on_the_gpu_and_another_fills_it_twice(
+    tunable: pytest.MonkeyPatch,
+) -> None:
+    gpu = SMALL_GPU._replace(number=10)
+    sizes: list[tuple[int, int]] = []
+
+    def fastest(kind: Pass, trial: Problem, configs: tuple[KernelConfig, ...]) -> KernelConfig:
+        sizes.append((trial.seq_len, trial.batch_size))
+        return configs[0]
+
+    tunable.setattr(tuning, "_fastest", fastest)
+    tunable.setattr(tuning, "multiprocessors", lambda device: gpu)
+    tuning.choose("forward", replace(PROBLEM, num_directions=2))
+    programs = [batch_size // NARROW.tile * 2 for _, batch_size in sizes]
+    assert programs == [4, 2 * resident_programs(NARROW, torch.float16, 16, gpu)]
+    assert [steps for steps, _ in sizes] == [tuning._ROOMY_STEPS, tuning._CROWDED_STEPS]
+
+
+@interpreted_only
+@pytest.mark.parametrize("kind", ["forward", "backward"])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("lengths", ["none", "random"])
 def test_a_trial_runs_what_calls_run(
-    training: bool, lengths: str, tunable: pytest.MonkeyPatch
+    kind: Pass, training: bool, lengths: str, tunable: pytest.MonkeyPatch
 ) -> None:
     """The same tensors are left out, so that a trial compiles no kernel that no call takes."""
     seen: list[set[str]] = []
-    plain = tuning.KERNELS["forward"]
+    plain = tuning.KERNELS[kind]
 
     class Spy:
         arg_names = plain.arg_names
@@ -128,19 +179,25 @@ def test_a_trial_runs_what_calls_run(
 
             return run
 
-    spies = {**tuning.KERNELS, "forward": Spy()}
+    spies = {**tuning.KERNELS, kind: Spy()}
     tunable.setattr(launch, "KERNELS", spies)
+    tunable.setattr(tuning, "candidates", lambda *_, **__: (NARROW, WIDE))
 
-    def fastest(kind: Pass, trial: Problem, configs: tuple[KernelConfig, ...]) -> KernelConfig:
-        tensors = tuning._trial_tensors(kind, trial)
-        spies[kind][(1, 1)](
-            **tuning.arguments(kind, trial, tensors), TILE=8, num_warps=2, num_stages=1
+    def fastest(which: Pass, trial: Problem, configs: tuple[KernelConfig, ...]) -> KernelConfig:
+        tensors = tuning._trial_tensors(which, trial)
+        spies[which][(1, 1)](
+            **tuning.arguments(which, trial, tensors), TILE=8, num_warps=2, num_stages=1
         )
         return configs[0]
 
     tunable.setattr(tuning, "_fastest", fastest)
     args, _ = Case(2, 2, 20, 16, lengths=lengths, dtype=torch.float16).build()
-    lstm_layer(args if training else detached(args), "triton")
+    outputs = lstm_layer(args if training else detached(args), "triton")
+    if training:
+        outputs[0].sum().backward()
+    if kind == "backward" and not training:
+        assert seen == []
+        return
     *trials, call = seen
     assert len(trials) == 2
     assert all(trial == call for trial in trials)

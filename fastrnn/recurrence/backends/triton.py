@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -99,7 +99,8 @@ class TritonBackend:
             fused = fuses_input(p.dtype, p.input_size)
             gates, cells = _split_reserve(reserve, p) if p.training else (None, None)
             if not fused:
-                gates = _input_share(p, args, gates)
+                with _product_precision(p):
+                    gates = _input_share(p, args, gates)
             new = args.x.new_empty if lengths is None else args.x.new_zeros
             y = new(p.output_shape)
             h_n = args.x.new_empty(p.num_directions, p.batch_size, p.hidden_size)
@@ -133,7 +134,7 @@ class TritonBackend:
     ) -> InputGrads:
         """Run all steps backward at once, then form the weights' gradients by one product each."""
         with torch.no_grad(), _on(problem):
-            args = args.map(_dense)
+            args = args._replace(lengths=_on_device(args.lengths, problem)).map(_dense)
             p, padded = pad_problem(problem), pad_args(problem, args)
             by_gate = padded.w_hh.view(p.num_directions, 4, p.hidden_size, p.hidden_size)
             grad_y, grad_h_n, grad_c_n = (
@@ -161,7 +162,8 @@ class TritonBackend:
             }
             _kernels().launch("backward", p, tensors)
             grad_gates = cut_units(grad_gates, problem, groups=p.num_directions * 4)
-            found = input_gradients(problem, args, y, grad_gates, wanted)
+            with _product_precision(p):
+                found = input_gradients(problem, args, y, grad_gates, wanted)
             h_0 = cut_units(grad_h_0, problem, groups=1) if wanted.h_0 else None
             c_0 = cut_units(grad_c_0, problem, groups=1) if wanted.c_0 else None
         return found._replace(
@@ -222,20 +224,16 @@ def _lacking(gpu: torch.device, dtype: torch.dtype, hidden_size: int) -> tuple[s
     return ()
 
 
-@contextmanager
-def _on(problem: Problem) -> Iterator[None]:
-    """Make the problem's device the current one, and let products follow torch's RNN setting."""
-    if problem.device.type != "cuda":
-        yield
-    elif problem.dtype == torch.float32:
-        with (
-            torch.cuda.device(problem.device),
-            matmul_precision(allow_tf32=problem.allow_tf32),
-        ):
-            yield
-    else:
-        with torch.cuda.device(problem.device):
-            yield
+def _on(problem: Problem) -> AbstractContextManager[object]:
+    """Make the problem's device the current one."""
+    return torch.cuda.device(problem.device) if problem.device.type == "cuda" else nullcontext()
+
+
+def _product_precision(problem: Problem) -> AbstractContextManager[None]:
+    """Let torch's products follow its setting for RNNs; only for these, as others see it too."""
+    if problem.device.type == "cuda" and problem.dtype == torch.float32:
+        return matmul_precision(allow_tf32=problem.allow_tf32)
+    return nullcontext()
 
 
 def _dense(tensor: Tensor) -> Tensor:
@@ -244,14 +242,18 @@ def _dense(tensor: Tensor) -> Tensor:
     return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
 
 
+def _on_device(lengths: Tensor | None, problem: Problem) -> Tensor | None:
+    """Copy lengths; not converted before, for then those in pinned memory would lose it."""
+    return None if lengths is None else lengths.to(problem.device, non_blocking=True)
+
+
 def _by_falling_length(
     lengths: Tensor | None, problem: Problem
 ) -> tuple[Tensor | None, Tensor | None]:
     """Sort rows by falling length, so that a tile's sequences are about equally long."""
-    if lengths is None:
+    on_device = _on_device(lengths, problem)
+    if on_device is None:
         return None, None
-    # Copied first, converted there: converted on the host, pinned lengths would lose their memory.
-    on_device = lengths.to(problem.device, non_blocking=True)
     # Lengths on a GPU are never read on the host: out of range they must not reach other memory.
     in_range = on_device.clamp(0, problem.seq_len).to(torch.int32)
     falling = in_range.sort(descending=True, stable=True)

@@ -21,7 +21,7 @@ MAX_FUSED_INPUT_SIZE = 3
 # Hidden units are padded to a multiple of this, so that 16-bit rows start at 16-byte boundaries.
 UNIT_MULTIPLE = 8
 
-# Of a thread, as compiled: 56 to 81 where a warp has 8 units and a tile 8 sequences
+# Of a thread, about: 48 to 96 as compiled where a warp has 8 units and a tile 8 sequences
 # (benchmarks/results/triton_resources.md).
 _REGISTERS = 80
 _WARP_SIZE = 32
@@ -68,7 +68,7 @@ def candidates(
 
     A warp for every 8 hidden units and 8 sequences to a tile never spills and has the fewest
     instructions per step, as compiled for sm_80, sm_90 and sm_100. Wider tiles suit large batches;
-    exact float32 products and a fused input leave no registers for them.
+    exact float32 products, and in forward a fused input, leave no registers for them.
     """
     size = padded_size(hidden_size)
     warps = max(2, size // 8)
@@ -76,7 +76,7 @@ def candidates(
     if exact and kind == "backward":
         return (KernelConfig(tile=8, num_warps=2 * warps),)
     first = KernelConfig(tile=8, num_warps=warps)
-    if exact or fuses_input(dtype, input_size):
+    if exact or (kind == "forward" and fuses_input(dtype, input_size)):
         return (first,)
     if kind == "forward":
         return (first, KernelConfig(tile=16, num_warps=warps))

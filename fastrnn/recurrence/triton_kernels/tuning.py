@@ -32,7 +32,7 @@ from fastrnn.recurrence.triton_kernels.config import (
 from fastrnn.recurrence.triton_kernels.kernels import INTERPRETED, KERNELS, arguments
 
 # Steps of a trial: enough to hide the launch, few enough to take no time, nor much memory.
-_STEPS = 128
+_ROOMY_STEPS = 128
 _CROWDED_STEPS = 32
 
 
@@ -99,9 +99,10 @@ def _candidates(kind: Pass, p: Problem) -> tuple[KernelConfig, ...]:
 
 
 def _layer(kind: Pass, p: Problem) -> tuple[Any, ...]:
-    fused = p.input_size if fuses_input(p.dtype, p.input_size) else 0
-    index = p.device.index
-    return kind, index, p.dtype, p.hidden_size, fused, p.num_directions, p.allow_tf32, p.training
+    fused = kind == "forward" and fuses_input(p.dtype, p.input_size)
+    input_size = p.input_size if fused else 0  # multiplied beforehand, it is nothing to the kernel
+    weights = p.dtype, p.hidden_size, input_size, p.num_directions
+    return kind, p.device.index, *weights, p.allow_tf32, p.training
 
 
 def _programs(p: Problem, config: KernelConfig) -> int:
@@ -122,7 +123,7 @@ def _hold_trial(kind: Pass, problem: Problem, configs: Sequence[KernelConfig]) -
         except Exception:  # no memory, a damaged file in Triton's cache: no reason to fail the call
             return first
 
-    roomy = fastest(_STEPS, max(1, gpu.number // 2))
+    roomy = fastest(_ROOMY_STEPS, max(1, gpu.number // 2))
     return _Winners(roomy, fastest(_CROWDED_STEPS, 2 * resident), resident)
 
 
@@ -132,7 +133,7 @@ def multiprocessors(device: torch.device) -> Multiprocessors:
     return Multiprocessors(
         number=gpu.multi_processor_count,
         # Not every build of torch tells these two.
-        shared_memory=getattr(gpu, "shared_memory_per_multiprocessor", gpu.shared_memory_per_block),
+        shared_memory=getattr(gpu, "shared_memory_per_multiprocessor", 0),
         threads=gpu.max_threads_per_multi_processor,
         registers=getattr(gpu, "regs_per_multiprocessor", 65_536),
     )
