@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -41,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = Run(settings, show)
     try:
         run_stages(run)
-    except (KeyboardInterrupt, SystemExit):
-        show("stopped: what was found so far is reported")
+    except BaseException as error:  # also a full disk: the records are in memory
+        show(f"stopped by {error!r}: what was found so far is reported")
         report(run.records, settings)
         return FAILURE
     finally:
@@ -127,8 +128,11 @@ def plan(settings: Settings) -> str:
 
 def show(text: str) -> None:
     """Print at once: the output may be cut off at any time."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads any more; what is found is stored all the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stop(signum: int, frame: object) -> NoReturn:

@@ -198,15 +198,23 @@ class Supervisor:
         self._lock = threading.Lock()
         self._crashes: Counter[str] = Counter()
         self._failed_starts = 0
+        self._starts_to_try = MAX_FAILED_STARTS
+        self._has_started = False
         self._queue: deque[list[Job]] = deque()
         self._workers: set[Worker] = set()
         self._aborted = False
+        self._error: BaseException | None = None
         self.left_out: list[Job] = []
 
     def run(self, bundles: Iterable[list[Job]], deadline: Deadline, workers: int = 1) -> None:
-        """Do all jobs, or those that the deadline leaves time for; `left_out` has the others."""
+        """Do all jobs, or those that the deadline leaves time for; `left_out` has the others.
+
+        What `deliver` raises ends all work, and is raised here.
+        """
         self._queue.extend(bundles)
         count = max(1, min(workers, len(self._queue)))
+        # Each worker may fail once while the others are still on their way.
+        self._starts_to_try = max(MAX_FAILED_STARTS, count)
         # Events, because an exception in `Thread.join` takes a running thread for ended.
         ended = [threading.Event() for _ in range(count)]
         for event in ended:
@@ -215,12 +223,20 @@ class Supervisor:
             for event in ended:
                 event.wait()
         except BaseException:  # a signal: no process may outlive this one
-            self._aborted = True
-            for worker in list(self._workers):
-                worker.kill()
+            self._abort()
             for event in ended:
                 event.wait(KILL_SECONDS)
             raise
+        for worker in list(self._workers):  # of a thread that an exception ended
+            self._forget(worker, patience=0.0)
+        self.left_out += [job for bundle in self._queue for job in bundle]
+        if self._error is not None:
+            raise self._error
+
+    def _abort(self) -> None:
+        self._aborted = True
+        for worker in list(self._workers):
+            worker.kill()
 
     @property
     def banned(self) -> frozenset[str]:
@@ -230,28 +246,37 @@ class Supervisor:
 
     def _serve(self, deadline: Deadline, ended: threading.Event) -> None:
         worker: Worker | None = None
+        jobs: deque[Job] = deque()
         try:
             while bundle := self._next_bundle():
-                worker = self._serve_bundle(worker, deque(bundle), deadline)
+                jobs = deque(bundle)
+                worker = self._serve_bundle(worker, jobs, deadline)
+        except BaseException as error:  # nobody sees what ends a thread
+            with self._lock:
+                self._error = self._error or error
+                self.left_out += jobs
+            self._abort()
         finally:
-            if worker is not None:
+            if worker is not None and worker in self._workers:
                 self._forget(worker, patience=5.0)
             ended.set()
 
     def _serve_bundle(
         self, worker: Worker | None, jobs: deque[Job], deadline: Deadline
     ) -> Worker | None:
+        """Do the jobs; each stays in `jobs` until its record is delivered."""
         while jobs:
-            job = self._adapted(jobs.popleft(), deadline)
-            if job is None:
-                continue
-            worker, record = self._do(worker, job, deadline)
-            with self._lock:
-                self._deliver(record)
-            if record["status"] in ("crashed", "timeout"):
-                again = self._retry(job, record)
-                if again is not None:
-                    jobs.appendleft(again)
+            again = None
+            job = self._adapted(jobs[0], deadline)
+            if job is not None:
+                worker, record = self._do(worker, job, deadline)
+                with self._lock:
+                    self._deliver(record)
+                if record["status"] in ("crashed", "timeout"):
+                    again = self._retry(job, record)
+            jobs.popleft()
+            if again is not None:
+                jobs.appendleft(again)
         return worker
 
     def _next_bundle(self) -> list[Job] | None:
@@ -260,7 +285,7 @@ class Supervisor:
 
     def _adapted(self, job: Job, deadline: Deadline) -> Job | None:
         with self._lock:
-            given_up = self._failed_starts >= MAX_FAILED_STARTS
+            given_up = not self._has_started and self._failed_starts >= self._starts_to_try
             adapted = self._adapt(job, self.banned)
             if adapted is None or given_up or self._aborted or deadline.left() == 0.0:
                 self.left_out.append(job)
@@ -280,6 +305,7 @@ class Supervisor:
                 self._workers.add(worker)
                 limit = min(START_SECONDS, deadline.left())
                 worker.wait_until_ready(Deadline.after(limit))
+                self._has_started = True
                 watch = Stopwatch()
             at = {}
             limit = min(job.timeout, deadline.left())

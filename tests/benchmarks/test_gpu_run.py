@@ -1,6 +1,7 @@
 """The whole command on the CPU, with stand-in backends that are wrong or crash."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +155,34 @@ def test_the_command_itself_needs_neither_torch_nor_the_package() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
     assert done.returncode == 0
+
+
+def test_a_reader_that_goes_away_stops_nothing() -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command_line = [sys.executable, "-m", "benchmarks.gpu", "--dry-run"]
+    with os.fdopen(theirs, "w") as stdout:
+        done = subprocess.run(
+            command_line, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_full_disk_ends_the_run_with_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add = Run.add
+
+    def full(run: Run, record: dict[str, Any]) -> None:
+        add(run, record)
+        if record["kind"] != "options":
+            raise OSError("no space left on device")
+
+    monkeypatch.setattr(Run, "add", full)
+    assert on_the_cpu(tmp_path, "--stages=env") == 1
+    text = capsys.readouterr().out
+    assert "stopped by OSError('no space left on device')" in text
+    assert "env did not end" in text or "failures" in text
 
 
 def test_nothing_is_forced_on_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:

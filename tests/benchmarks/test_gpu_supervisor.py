@@ -117,6 +117,35 @@ def test_a_worker_that_never_starts_is_not_started_forever(launch: Launch) -> No
     assert len(supervisor.left_out) == 3
 
 
+def test_some_failed_starts_do_not_stop_the_workers_that_start(launch: Launch) -> None:
+    # The first three to start fail, as where memory is short for a moment.
+    script = Path(launch.command[1])
+    script.write_text(
+        "import os\nfor n in range(3):\n    try: os.mkdir(f'{__file__}.{n}')\n"
+        "    except FileExistsError: continue\n    raise SystemExit('no memory')\n" + WORKER
+    )
+    records, supervisor = run(launch, [job(str(number)) for number in range(12)], workers=4)
+    assert [record["status"] for record in records].count("crashed") == 3
+    assert [record["status"] for record in records].count("ok") == 9
+    assert supervisor.left_out == []
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_records_that_cannot_be_kept_end_the_work_with_an_error(
+    launch: Launch, workers: int
+) -> None:
+    def deliver(record: dict[str, Any]) -> None:
+        if record["name"] == "b":
+            raise OSError("no space left on device")
+
+    supervisor = Supervisor(launch, deliver)
+    jobs = [job("a"), job("b"), job("c"), job("d"), job("e")]
+    with pytest.raises(OSError, match="no space left"):
+        supervisor.run([jobs[:3], *([one] for one in jobs[3:])], Deadline.after(30), workers)
+    left = {one.name for one in supervisor.left_out}
+    assert {"b", "c"} <= left if workers > 1 else left == {"b", "c", "d", "e"}
+
+
 def test_what_the_deadline_cuts_off_is_no_failure(launch: Launch) -> None:
     jobs = [Job("a", "hang", {}, timeout=60.0), job("b")]
     records, supervisor = run(launch, jobs, deadline=Deadline.after(0.6))
