@@ -14,12 +14,13 @@ from . import verdict
 from .check import expectation, share, with_warnings
 from .grid import AUTO_BEHAVIOURS, Case
 from .numerics import arithmetic, poisoned_memory
-from .subject import AUTO, PLAIN, VARIABLE, Subject, compiled, replayed
+from .subject import AUTO, PLAIN, VARIABLE, Subject, compiled, decided, replayed
 from .tensors import build, on_device
 from .worker import Context, Record
 
 LAST_RESORT = "eager"
 SIZES = (16, 64, 128, 256)
+NO_TRIAL = "no trial was held, so that auto took the baseline"
 
 
 def run_auto_behaviour(name: str, precision: str, context: Context) -> Record:
@@ -37,17 +38,22 @@ def run_auto_behaviour(name: str, precision: str, context: Context) -> Record:
 
 def _choices(precision: str, context: Context) -> Record:
     """Which backend runs, and whether it is right."""
-    decisions, errors, worst = {}, [], 0.0
+    decisions, undecided, errors, worst = {}, [], [], 0.0
     with arithmetic(precision):
         for size in SIZES:
             case = Case(12, 20, 20, size, 1, "random", precision=precision, seed=size)
             args, grads = on_device(case, *build(case), context.device.torch)
             problem = Problem.from_args(args, training=True)
-            decisions[f"H={size}"] = dispatch.select(problem).name
+            chosen = dispatch.select(problem).name
+            if decided(problem):
+                decisions[f"H={size}"] = chosen
+            else:
+                undecided.append(f"H={size}")
             checks = verify(AUTO, args, grads, expectation(case))
             worst = max(worst, *map(share, checks))
             errors += [f"H={size}: {check}" for check in checks if not check.ok]
-    return {**verdict.of_errors(errors), "decisions": decisions, "worst": worst}
+    skipped = _skipped(f"{NO_TRIAL}: {', '.join(undecided)}") if undecided else {}
+    return {**skipped, **verdict.of_errors(errors), "decisions": decisions, "worst": worst}
 
 
 def _graph(s: Subject) -> Record:
@@ -56,10 +62,12 @@ def _graph(s: Subject) -> Record:
     def run() -> Record:
         s.results()
         outside = s.chosen
+        skipped = {} if decided(s.problem) else _skipped(NO_TRIAL)
         errors = s.errors(*replayed(s))
         if s.chosen == LAST_RESORT and outside not in (LAST_RESORT, BASELINE):
             errors.append(f"a graph gets {LAST_RESORT}, though {outside} was found faster")
-        return {**verdict.of_errors(errors), "chosen": {"outside": outside, "captured": s.chosen}}
+        chosen = {"outside": outside, "captured": s.chosen}
+        return {**skipped, **verdict.of_errors(errors), "chosen": chosen}
 
     return with_warnings(run)
 
@@ -67,7 +75,12 @@ def _graph(s: Subject) -> Record:
 def _compiled(s: Subject) -> Record:
     """Traced after a warm-up has decided; torch's compiler may warn of its own."""
     s.results()
-    return {**verdict.of_errors(compiled(s)), "chosen": {"outside": s.chosen}}
+    skipped = {} if decided(s.problem) else _skipped(NO_TRIAL)
+    return {**skipped, **verdict.of_errors(compiled(s)), "chosen": {"outside": s.chosen}}
+
+
+def _skipped(reason: str) -> Record:
+    return {"status": "skipped", "reason": reason}
 
 
 # How each is checked, on which case, and whether it needs a GPU.

@@ -118,5 +118,6 @@ def with_warnings(call: Callable[[], Record]) -> Record:
             torch.cuda.synchronize()
     texts = sorted({f"{w.category.__name__}: {w.message}"[:300] for w in caught})
     if texts:
-        record |= {"status": record.get("status", "warned"), "warnings": texts}
+        better = record.get("status") in (None, "skipped")
+        record |= {"warnings": texts} | ({"status": "warned"} if better else {})
     return record

@@ -170,8 +170,20 @@ def _check_summary(records: list[Record]) -> Record:
         if "worst" in worst:
             row |= {"worst": worst["worst"], "worst_case": worst["name"]}
         rows.append(row)
-    decisions = {f"{r['params']['precision']}": r["decisions"] for r in records if "decisions" in r}
-    return {"rows": rows, "decisions": decisions}
+    return {"rows": rows, "decisions": _decisions(records)}
+
+
+def _decisions(records: list[Record]) -> Record:
+    """What `auto` chose, by precision, size, and how it was called."""
+    found = {}
+    for record in records:
+        precision = record["params"].get("precision")
+        if "decisions" in record:
+            found[str(precision)] = record["decisions"]
+        elif "chosen" in record:
+            how = record["params"]["behaviour"].removeprefix("auto ")
+            found[f"{precision}, {how}"] = record["chosen"]
+    return found
 
 
 def _without(record: Record, *keys: str) -> Record:

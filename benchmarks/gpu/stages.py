@@ -151,8 +151,11 @@ def check_bundles(run: Run) -> Iterator[list[Job]]:
         for backend in backends
         for precision in precisions
     ]
-    jobs += [_behaviour(name, "auto", p) for name in AUTO_BEHAVIOURS for p in precisions]
-    wanted = settings.chosen([job.name for job in jobs])
+    # On one worker: while one process holds a trial, `auto` takes the baseline in all others.
+    of_auto = [_behaviour(name, "auto", p) for name in AUTO_BEHAVIOURS for p in precisions]
+    wanted = settings.chosen([job.name for job in of_auto + jobs])
+    if chosen := [job for job in of_auto if job.name in wanted]:
+        yield chosen
     yield from ([job] for job in jobs if job.name in wanted)
     make = self_test_cases if settings.self_test else all_cases
     cases = make(settings.seed)

@@ -41,10 +41,15 @@ class Subject:
         """Tensors of a case on the device."""
         return on_device(case, *build(case), self.context.device.torch)
 
+    @property
+    def problem(self) -> Problem:
+        """The call as backends are asked about it."""
+        training = any(t is not None and t.requires_grad for t in self.args)
+        return Problem.from_args(self.args, training=training)
+
     def results(self) -> list[Tensor]:
         """Outputs and gradients; `chosen` is then the backend that gave them."""
-        training = any(t is not None and t.requires_grad for t in self.args)
-        problem = Problem.from_args(self.args, training=training)
+        problem = self.problem
         found = results_of(self.forced, self.args, self.grads)
         self.chosen = dispatch.select(problem, self.forced).name
         return found
@@ -62,6 +67,16 @@ class Subject:
         found = dict(zip(names_of(self.args), got, strict=True))
         checks = compared(self.backend, found, expectation(case), case.precision)
         return [str(check) for check in checks if not check.ok]
+
+
+def decided(problem: Problem) -> bool:
+    """Whether `auto` decides by a trial; it takes the baseline while another process holds one."""
+    if problem.device.type not in dispatch._DEVICES_WITH_TRIALS:
+        return True
+    selector = dispatch._selector
+    selector._chosen.clear()  # which has what is decided only, and is filled again at once
+    selector.choose(problem)
+    return bool(selector._chosen)
 
 
 def replayed(s: Subject) -> tuple[list[Tensor], Case]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,10 @@ from fastrnn.recurrence.backends.base import (
     OutputGrads,
     WantedGrads,
 )
+from fastrnn.recurrence.decisions import alone
 from fastrnn.recurrence.problem import LayerArgs, Problem
+
+from ..recurrence.stand_ins import Bench
 
 # Torch's compiler warns of its own code.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -243,6 +247,23 @@ def test_a_graph_that_forgets_what_was_found_faster_is_wrong(
     monkeypatch.setattr(CpuDevice, "type", "cuda")
     record = run(AUTO_BEHAVIOURS[2], backend="auto")
     assert record["errors"] == ["a graph gets eager, though stand-in was found faster"]
+
+
+def test_auto_without_a_trial_is_no_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path / "decisions.json")
+    monkeypatch.setattr(dispatch, "_selector", bench.selector)
+    monkeypatch.setattr(dispatch, "_DEVICES_WITH_TRIALS", frozenset({"cpu"}))
+    monkeypatch.setattr(dispatch, "BACKENDS", bench.backends)
+    with alone("trial on first", bench.file):
+        for name in (AUTO_BEHAVIOURS[0], AUTO_BEHAVIOURS[3]):
+            record = run(name, backend="auto")
+            assert record["status"] == "skipped"
+            assert "no trial was held" in record["reason"]
+            assert not record.get("decisions")
+    assert run(AUTO_BEHAVIOURS[0], backend="auto")["decisions"]["H=64"] == "fast"
+    record = run(AUTO_BEHAVIOURS[3], backend="auto")
+    assert record["chosen"] == {"outside": "fast"}
+    assert record.get("status", "ok") == "ok"
 
 
 def test_what_torchs_own_library_does_is_no_failure_of_ours(

@@ -174,3 +174,11 @@ def test_a_worker_that_torchs_own_library_ends_is_no_failure_of_ours() -> None:
     assert failed(crashed)
     # In the check the baseline's numbers are held to their bound like all others.
     assert failed({**crashed, "kind": "case", "subject": "cudnn"})
+
+
+def test_what_auto_chose_in_a_graph_is_told() -> None:
+    params = {"backend": "auto", "precision": "fp16", "behaviour": "auto in a CUDA graph"}
+    chosen = {"outside": "triton", "captured": "eager"}
+    graph = record("behaviour", "auto, fp16: auto in a CUDA graph", status="ok", chosen=chosen)
+    text = markdown(results.collect([environment(), graph | {"params": params}]))
+    assert "auto in fp16, in a CUDA graph: outside: triton, captured: eager" in text

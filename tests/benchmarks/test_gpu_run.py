@@ -13,6 +13,7 @@ import torch
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import results, speed, speed_stage, stages, stored, worker
 from benchmarks.gpu.devices import CpuDevice
+from benchmarks.gpu.grid import AUTO_BEHAVIOURS, PRECISIONS
 from benchmarks.gpu.plan import self_test_cells
 from benchmarks.gpu.run import Run
 from benchmarks.gpu.settings import ROOT, Settings
@@ -336,3 +337,12 @@ def test_decisions_are_stored_if_they_can_be_had_again(
     assert command.report(records, settings) == 0
     assert (tmp_path / "gpu_a-gpu_decisions.json").exists() == kept
     assert ("decisions of this run are not stored" in capsys.readouterr().out) != kept
+
+
+def test_all_of_auto_is_checked_by_one_worker(tmp_path: Path) -> None:
+    run = Run(Settings(output=tmp_path), lambda text: None)
+    run.found.backends = {"triton": ""}
+    bundles = list(stages.check_bundles(run))
+    run.close()
+    of_auto = [b for b in bundles if any(job.params["backend"] == "auto" for job in b)]
+    assert [len(bundle) for bundle in of_auto] == [len(AUTO_BEHAVIOURS) * len(PRECISIONS)]
