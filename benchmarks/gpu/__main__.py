@@ -64,8 +64,9 @@ def report(records: list[results.Record], settings: Settings) -> int:
     """Print the summary, store JSON and Markdown; returns the exit code."""
     document = results.collect(records)
     show(summary(document))
-    for text in document["incomplete"]:
-        show(f"INCOMPLETE: {text}")
+    for texts in document["incomplete"].values():
+        for text in texts:
+            show(f"INCOMPLETE: {text}")
     failed = bool(document["failures"])
     if document["device"] != results.UNKNOWN_DEVICE:
         try:
@@ -83,14 +84,15 @@ def _store(document: results.Document, records: list[results.Record], settings: 
     path, merged = stored.store(document, records, settings.output, show)
     stored.write(path.with_suffix(".md"), markdown(merged))
     show(f"{path}, {path.with_suffix('.md').name}")
-    source = settings.decisions("speed") / "decisions.json"
-    if not source.exists():
-        return
-    if why := auto_decisions.why_not(document):
+    source = settings.decisions / "decisions.json"
+    why = auto_decisions.why_not(document)
+    if source.exists() and why:
         show(f"decisions of this run are not stored: {why}")
-    else:
-        decided, count = auto_decisions.store(source, document, records, settings.output)
+    elif source.exists():
+        decided, count = auto_decisions.store(source, document, merged, settings.output)
         show(f"{decided.name} now holds {count} decisions")
+    if gone := auto_decisions.prune(document, merged, settings.output):
+        show(f"{gone} stored decisions are gone: their winner failed")
 
 
 def no_device() -> str:

@@ -11,6 +11,8 @@ from .results import Document, Record, last_words, place
 from .targets import verdicts
 
 MAX_FAILURES = 60
+MAX_KERNELS = 60
+OLDER = " †"
 TAIL_LINES = 12
 ENVIRONMENT_KEYS = (
     *("device", "capability", "multiprocessors", "memory_bytes", "l2_bytes"),
@@ -22,6 +24,7 @@ ENVIRONMENT_KEYS = (
 
 def markdown(document: Document) -> str:
     """All sections that the document has something for."""
+    latest = document["environment"]
     parts = [
         f"# fastrnn on {document['device']}",
         _environments(document["environments"]),
@@ -29,12 +32,12 @@ def markdown(document: Document) -> str:
         _build(document.get("build")),
         _failures(document["failures"]),
         _check(document.get("check")),
-        _targets(document.get("cells", {})),
-        _speed(document.get("cells", {}), document.get("kernels", {})),
-        _overhead(document.get("overhead", {})),
-        _kernels(document.get("kernels", {})),
-        _resources(document.get("resources", {})),
-        _counters(document.get("ncu", {})),
+        _targets(document),
+        _speed(document.get("cells", {}), document.get("kernels", {}), latest),
+        _overhead(document.get("overhead", {}), latest),
+        _kernels(document.get("kernels", {}), latest),
+        _resources(document.get("resources", {}), latest),
+        _counters(document.get("ncu", {}), latest),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -68,25 +71,49 @@ def peer_names(cells: Iterable[Record]) -> list[str]:
     return sorted(names, key=lambda name: (name == "auto", name != "torch"))
 
 
+def mark(record: Record | None, latest: str) -> str:
+    """A sign where a result is older than the last run's environment."""
+    return "" if record is None or record.get("environment") == latest else OLDER
+
+
 def _environments(environments: dict[str, Record]) -> str:
-    lines = ["## Environment"]
+    lines = [
+        "## Environment",
+        f"The last run's stands last; what was measured in another one has the sign{OLDER}.\n",
+    ]
     for name, found in environments.items():
         values = [f"{key} {found[key]}" for key in ENVIRONMENT_KEYS if found.get(key) is not None]
         lines.append(f"- `{name}`: {', '.join(values) or 'unknown'}")
     return "\n".join(lines)
 
 
-def _targets(cells: dict[str, Record]) -> str:
-    title, *lines = verdicts(cells) or [""]
-    return (
-        "\n".join([f"## {title.capitalize()}", *(f"- {line}" for line in lines)]) if lines else ""
-    )
+def _targets(document: Document) -> str:
+    """By what was measured at the last run's commit: others had other kernels."""
+    cells = document.get("cells", {})
+    environments = document["environments"]
+    commit = environments[document["environment"]].get("commit", "unknown")
+    of_commit = {
+        name: {**record, "peers": peers}
+        for name, record in cells.items()
+        if (
+            peers := {
+                peer: found
+                for peer, found in record["peers"].items()
+                if environments[found["environment"]].get("commit", "unknown") == commit
+            }
+        )
+    }
+    title, *lines = verdicts(of_commit) or ["targets", *["no cell was measured"] * bool(cells)]
+    listed = [f"- {line}" for line in lines]
+    return "\n".join([f"## {title.capitalize()}, at commit {commit}", *listed]) if lines else ""
 
 
 def _last_run(document: Document) -> str:
     asked = [f"{key} {value}" for key, value in document["options"].items() if value]
     lines = ["## Last run", f"- asked for: {', '.join(asked) or 'unknown'}"]
-    lines += [f"- incomplete: {text}" for text in document["incomplete"]]
+    lines += [
+        f"- incomplete: {text}" for texts in document["incomplete"].values() for text in texts
+    ]
     lines += [f"- left out: {count} of {stage}" for stage, count in document["left_out"].items()]
     return "\n".join(lines)
 
@@ -151,7 +178,7 @@ def _check(check: Record | None) -> str:
     return "\n\n".join(lines)
 
 
-def _speed(cells: dict[str, Record], kernels: dict[str, Record]) -> str:
+def _speed(cells: dict[str, Record], kernels: dict[str, Record], latest: str) -> str:
     if not cells:
         return ""
     groups: defaultdict[str, list[tuple[Cell, Record]]] = defaultdict(list)
@@ -175,7 +202,7 @@ def _speed(cells: dict[str, Record], kernels: dict[str, Record]) -> str:
                 for name in names
                 if name in peers and peers[name].get("peak_mb") is not None
             )
-            found = [microseconds(peers.get(name)) for name in names]
+            found = [microseconds(peers.get(n)) + mark(peers.get(n), latest) for n in names]
             kernel = longest_kernel(kernels.get(cell.kernel_class), "torch")
             rows.append([cell.shape, *found, peaks, kernel])
         lines += [f"### {group}", table(header, rows)]
@@ -192,9 +219,10 @@ def _by_size(cell: Cell) -> tuple[int, ...]:
     return (cell.hidden_size, cell.input_size, cell.batch_size, cell.seq_len)
 
 
-def _overhead(overhead: dict[str, Record]) -> str:
+def _overhead(overhead: dict[str, Record], latest: str) -> str:
+    columns = ("forward_us", "forward_backward_us")
     rows = [
-        [record["precision"], name, peer.get("forward_us", ""), peer.get("forward_backward_us", "")]
+        [record["precision"], name + mark(peer, latest), *(peer.get(c, "") for c in columns)]
         for record in overhead.values()
         for name, peer in record.get("peers", {}).items()
         if peer.get("status") == "ok"
@@ -205,7 +233,7 @@ def _overhead(overhead: dict[str, Record]) -> str:
     return "## Cost of a call (T=1, B=1, H=32)\n\n" + table(header, rows)
 
 
-def _kernels(kernels: dict[str, Record]) -> str:
+def _kernels(kernels: dict[str, Record], latest: str) -> str:
     lines = []
     for name, record in kernels.items():
         if not name.startswith("profile: "):
@@ -215,7 +243,7 @@ def _kernels(kernels: dict[str, Record]) -> str:
             if found.get("status") != "ok":
                 continue
             whole = f"{found['wall_us_per_step']} wall, {found['busy_us_per_step']} busy"
-            rows.append([f"**{peer}**", whole, "", ""])
+            rows.append([f"**{peer}**{mark(found, latest)}", whole, "", ""])
             rows += [
                 [k["kernel"], k["us_per_step"], f"{k['share']:.1%}", k["launches_per_call"]]
                 for k in found["kernels"]
@@ -225,18 +253,25 @@ def _kernels(kernels: dict[str, Record]) -> str:
     return "\n\n".join(["## Where the time goes", *lines]) if lines else ""
 
 
-def _resources(resources: dict[str, Record]) -> str:
-    kernels = [entry for record in resources.values() for entry in record.get("kernels", [])]
+def _resources(resources: dict[str, Record], latest: str) -> str:
+    kernels = [
+        {**entry, "kernel": entry["kernel"] + mark(record, latest)}
+        for record in resources.values()
+        for entry in record.get("kernels", [])
+    ]
     if not kernels:
         return ""
     columns = ("kernel", "target", "warps", "registers", "spills", "shared", "variant")
-    rows = [[entry.get(column, "") for column in columns] for entry in kernels]
-    return "## Triton's kernels\n\n" + table(columns, rows)
+    rows = [[entry.get(column, "") for column in columns] for entry in kernels[:MAX_KERNELS]]
+    more = len(kernels) - len(rows)
+    told = [f"{more} more in the JSON file"] if more else []
+    return "\n\n".join(["## Triton's kernels", table(columns, rows), *told])
 
 
-def _counters(counters: dict[str, Record]) -> str:
+def _counters(counters: dict[str, Record], latest: str) -> str:
     lines = []
-    for name, record in counters.items():
+    for key, record in counters.items():
+        name = key + mark(record, latest)
         if launches := record.get("launches"):
             columns = list(dict.fromkeys(key for launch in launches for key in launch))
             rows = [[launch.get(column, "") for column in columns] for launch in launches]

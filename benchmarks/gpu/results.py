@@ -23,8 +23,15 @@ FAILED = frozenset({"wrong", "warned", "error", "crashed", "timeout"})
 # No failure, but what was asked for is not known either: the time was over.
 INCOMPLETE = "incomplete"
 CHECKS = ("case", "behaviour")
+# Parts of the document whose records have a result per peer, by their kind of record.
+PARTS_OF_PEERS = {"cells": "cell", "kernels": "kernels", "overhead": "overhead"}
 # What the environment holds besides that which names it: it changes while nothing else does.
-VOLATILE = frozenset({"sm_clock", "memory_clock", "date"})
+VOLATILE = frozenset(
+    {
+        *("sm_clock", "memory_clock", "date"),
+        *("copy_gb_per_s", "matmul_tflops", "matmul_dtype"),  # measured, where `env` is asked for
+    }
+)
 
 
 def slug(device: str) -> str:
@@ -56,47 +63,85 @@ def collect(records: Iterable[Record]) -> Document:
     key = environment_key(environment)
     seed = options.get("seed", 0)
     failures = [{**failure(r), "seed": seed, "environment": key} for r in records if failed(r)]
-    document: Document = {
+    return {
         "device": environment.get("device", UNKNOWN_DEVICE),
         "options": options,
+        "environment": key,
         "environments": {key: environment},
         "failures": [*failures[:MAX_FAILURES], *map(_in_short, failures[MAX_FAILURES:])],
         "failures_in_all": len(failures),
-        "incomplete": [
-            *(r["error"] for r in records if r.get("status") == INCOMPLETE),
-            *(f"{s} did not end" for s in options.get("stages", []) if s not in by_kind["stage"]),
-        ],
+        "incomplete": _incomplete(records, by_kind, options),
         "left_out": {r["name"]: r["count"] for r in by_kind["left out"].values()},
         "stages": {r["name"]: r["seconds"] for r in by_kind["stage"].values()},
+        **_parts(by_kind, options, key),
     }
+
+
+def _incomplete(
+    records: list[Record], by_kind: dict[str, dict[str, Record]], options: Record
+) -> dict[str, list[str]]:
+    """What there was no time for, by stage."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for record in records:
+        if record.get("status") == INCOMPLETE:
+            found[record["stage"]].append(record["error"])
+    for stage in options.get("stages", []):
+        if stage not in by_kind["stage"]:
+            found[stage].append(f"{stage} did not end")
+    return dict(found)
+
+
+def _parts(by_kind: dict[str, dict[str, Record]], options: Record, key: str) -> Document:
+    """What was found out, each part with its environment."""
+    parts: Document = {}
     for record in by_kind["build"].values():
-        document["build"] = {**_without(record, "kind", "name", "params"), "environment": key}
+        parts["build"] = {**_without(record, "kind", "name", "params"), "environment": key}
     checks = [record for kind in CHECKS for record in by_kind[kind].values()]
     if checks:
         whole = _checked_whole(by_kind, options)
-        common = {"seed": seed, "filter": options.get("filter", "")}
-        document["check"] = _check_summary(checks)
-        for row in document["check"]["rows"]:
+        common = {"seed": options.get("seed", 0), "filter": options.get("filter", "")}
+        parts["check"] = _check_summary(checks)
+        for row in parts["check"]["rows"]:
             row |= {**common, "whole": row["backend"] in whole, "environment": key}
-    cells = {
-        name: {**_without(record, "kind", "name", "params", "tail"), "environment": key}
-        for name, record in by_kind["cell"].items()
-        if "peers" in record
-    }
-    if cells:
-        document["cells"] = cells
-    for kind in ("kernels", "overhead", "resources", "ncu"):
+    for part, kind in PARTS_OF_PEERS.items():
+        if found := {n: _of_peers(r, key) for n, r in by_kind[kind].items() if "peers" in r}:
+            parts[part] = found
+    for kind in ("resources", "ncu"):
         if by_kind[kind]:
-            document[kind] = {
+            parts[kind] = {
                 name: {**_without(record, "kind", "name", "params"), "environment": key}
                 for name, record in by_kind[kind].items()
             }
-    return document
+    return parts
+
+
+def _of_peers(record: Record, key: str) -> Record:
+    """A measurement; how it ended is told by its peers, each of which may come from another run."""
+    peers = {name: {**peer, "environment": key} for name, peer in record["peers"].items()}
+    kept = _without(record, "kind", "name", "params", "tail", "status", "errors")
+    return {**kept, "peers": peers, "environment": key}
+
+
+def was_measured(peer: Record) -> bool:
+    """Whether a peer took part, whatever became of it; a silent profiler says nothing of it."""
+    return peer["status"] != "not run" and peer.get("kernels") != []
+
+
+def failing_peers(record: Record) -> list[str]:
+    """Who of a measurement failed; torch's own failures are not those of the code under test."""
+    found = {
+        name
+        for name, peer in record.get("peers", {}).items()
+        if peer["status"] in FAILED and peer.get("chosen", name) not in BASELINES
+    }
+    if "peers" not in record and (subject := record.get("subject")):
+        found.add(subject)
+    return sorted(found)
 
 
 def failed(record: Record) -> bool:
     """Whether a record is a failure of the code under test."""
-    measured = record.get("kind") in ("cell", "kernels", "overhead")
+    measured = record.get("kind") in PARTS_OF_PEERS.values()
     # Torch's own library may end a worker: the other peers are then measured without it.
     by_torch = measured and record.get("subject") in BASELINES
     return record.get("status") in FAILED and not by_torch
@@ -109,6 +154,8 @@ def failure(record: Record) -> Record:
     found = {key: record[key] for key in kept if record.get(key)}
     if record["kind"] in CHECKS:
         found["backend"] = record["params"]["backend"]
+    if record["kind"] in PARTS_OF_PEERS.values():
+        found["peers"] = failing_peers(record)
     return {**found, "errors": texts[:MAX_ERRORS], "tail": record.get("tail", "")}
 
 
@@ -126,7 +173,10 @@ def last_words(tail: str, count: int) -> list[str]:
 
 
 def environment_key(environment: Record) -> str:
-    """A short name: commit, date, and a hash of everything that a result depends on."""
+    """A short name: commit, date, and a hash of versions, machine and options of the build.
+
+    Clocks and measured rates are left out, which differ from run to run.
+    """
     lasting = {key: value for key, value in environment.items() if key not in VOLATILE}
     digest = hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()[:8]
     return f"{environment.get('commit', 'unknown')} {environment.get('date', '')} {digest}"

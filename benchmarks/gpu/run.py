@@ -6,14 +6,16 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from .clock import Deadline, Stopwatch
 from .results import Record, failed
-from .settings import ROOT, STAGES, Found, Settings
+from .settings import ROOT, Found, Settings
 from .supervisor import Job, Launch, Supervisor
 
 PROGRESS_SECONDS = 20.0
@@ -48,7 +50,10 @@ class Run:
         self.show = show
         self.deadline = Deadline.after(settings.minutes * 60)
         self.found = Found()
+        self.stage = ""
         self.records: list[Record] = []
+        # Hundreds of files, which are nothing to take home with the results.
+        self._scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._lock = threading.Lock()
         self._lines = _fresh_stream(settings)
         self.add({"kind": "options", "name": "options", "options": settings.options})
@@ -67,7 +72,7 @@ class Run:
         worker = [sys.executable, "-m", "benchmarks.gpu.worker"]
         launch = Launch(
             [*worker, s.device, s.plugin, str(threads)],
-            s.launch_env(stage),
+            self.launch_env(stage),
             ROOT,
             s.work / "workers.log",
         )
@@ -78,6 +83,10 @@ class Run:
                 deliver(record)
 
         return Supervisor(launch, take, **hooks)
+
+    def launch_env(self, stage: str) -> dict[str, str]:
+        """Environment of a stage's processes."""
+        return self.settings.launch_env(stage, Path(self._scratch.name))
 
     def alone(self, jobs: list[Job]) -> list[Record]:
         """Do a few jobs on one worker, one after the other."""
@@ -95,7 +104,8 @@ class Run:
         return len(names)
 
     def close(self) -> None:
-        """End the stream."""
+        """End the stream, and delete the caches."""
+        self._scratch.cleanup()
         self._lines.close()
 
 
@@ -136,8 +146,7 @@ def _fresh_stream(settings: Settings) -> TextIO:
     settings.work.mkdir(parents=True, exist_ok=True)
     if settings.output == Settings().output:  # in the checkout: not for git
         (settings.work / ".gitignore").write_text("*\n")
-    for stage in STAGES:  # nothing decided by another run
-        shutil.rmtree(settings.decisions(stage), ignore_errors=True)
+    shutil.rmtree(settings.decisions, ignore_errors=True)  # those of another run
     if settings.lines.exists():
         settings.lines.replace(settings.lines.with_name("lines_before.jsonl"))
     (settings.work / "workers.log").unlink(missing_ok=True)

@@ -59,9 +59,10 @@ class Settings:
         """The stream of records, one JSON line each, written as they come."""
         return self.work / "lines.jsonl"
 
-    def decisions(self, stage: str) -> Path:
-        """Folder for what `auto` decides; while others compute, that is of no use elsewhere."""
-        return self.work / "decisions" if stage == "speed" else self.work / "scratch" / stage
+    @property
+    def decisions(self) -> Path:
+        """Folder for what `auto` decides while nothing else computes."""
+        return self.work / "decisions"
 
     def wants(self, backend: str) -> bool:
         """Whether a backend takes part."""
@@ -75,19 +76,22 @@ class Settings:
         """Processes that check at once; speed is measured by one alone."""
         return self.workers or max(1, min(12, (os.cpu_count() or 1) * 3 // 4))
 
-    def launch_env(self, stage: str) -> dict[str, str]:
-        """Environment of a stage's workers: checkout before built package, nothing forced."""
+    def launch_env(self, stage: str, scratch: Path) -> dict[str, str]:
+        """Environment of a stage's workers: checkout before built package, nothing forced.
+
+        What is of no use to later stages goes into the folder `scratch`.
+        """
         forced = ("FASTRNN_BACKEND", "FASTRNN_CPU_ISA", "FASTRNN_AUTOTUNE", "TRITON_INTERPRET")
         env = {key: value for key, value in os.environ.items() if key not in forced}
         inherited = [env["PYTHONPATH"]] if env.get("PYTHONPATH") else []
         env |= {
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(self.site), *inherited]),
             "PYTHONFAULTHANDLER": "1",
-            "FASTRNN_CACHE_DIR": str(self.decisions(stage)),
+            "FASTRNN_CACHE_DIR": str(self.decisions if stage == "speed" else scratch / stage),
         }
         if stage == "check":
             # What Triton finds fastest while others compute is of no use to later stages.
-            env["TRITON_CACHE_DIR"] = str(self.work / "scratch" / "triton")
+            env["TRITON_CACHE_DIR"] = str(scratch / "triton")
             # Torch asks for the first where its algorithms are to be deterministic.
             env |= {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         return env

@@ -91,7 +91,8 @@ def _asked(run: Run, jobs: list[Job]) -> list[Record]:
 
 
 def _incomplete(run: Run, name: str, error: str) -> None:
-    run.add({"kind": "incomplete", "name": name, "status": INCOMPLETE, "error": error})
+    record = {"kind": "incomplete", "name": name, "stage": run.stage}
+    run.add({**record, "status": INCOMPLETE, "error": error})
 
 
 def _nothing_matches(run: Run, stage: str, what: str) -> None:
@@ -252,7 +253,7 @@ def _counters(run: Run, deadline: Deadline) -> None:
             last["cell"],
             peer,
             kernels,
-            env=settings.launch_env("profile"),
+            env=run.launch_env("profile"),
             folder=ROOT,
             log=settings.work / f"ncu_{peer}.log",
             timeout=min(MAX_NCU_SECONDS, deadline.left()),
@@ -276,6 +277,7 @@ def run_stages(run: Run) -> None:
         if name not in run.settings.stages:
             continue
         watch = Stopwatch()
+        run.stage = name
         record: Record = {"kind": "stage", "name": name, "status": "ok"}
         try:
             if name in NEEDS_BACKENDS and not run.found.asked:

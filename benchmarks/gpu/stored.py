@@ -7,19 +7,32 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from .results import CHECKS, Document, Record, slug
+from .results import CHECKS, PARTS_OF_PEERS, Document, Record, slug, was_measured
 
 # Parts with a record per name; a later run replaces the records that it has.
-NAMED_PARTS = ("cells", "kernels", "overhead", "resources", "ncu", "environments")
+NAMED_PARTS = ("resources", "ncu")
 # A slip of the command line says nothing of the device.
 NOT_STORED = frozenset({"filter"})
+
+
+def changes(document: Document) -> list[str]:
+    """What makes a run's results others than those of the commit: a plugin, CMake options."""
+    options = document["options"]
+    return [text for text in (options.get("plugin"), *options.get("defines", [])) if text]
+
+
+def file_name(document: Document) -> str:
+    """Of a device's results; what is not the commit's has a file of its own."""
+    others = changes(document)
+    with_them = f"_with_{slug(' '.join(others))[:80]}" if others else ""
+    return f"gpu_{slug(document['device'])}{with_them}.json"
 
 
 def store(
     document: Document, records: list[Record], folder: Path, show: Callable[[str], None]
 ) -> tuple[Path, Document]:
     """Merge a run's document into its device's file; returns the file, and what it holds now."""
-    path = folder / f"gpu_{slug(document['device'])}.json"
+    path = folder / file_name(document)
     merged = merge({}, document, records)
     try:
         if path.exists():
@@ -37,18 +50,26 @@ def merge(old: Document, new: Document, records: Iterable[Record]) -> Document:
     `records` is all that the run found, from which `new` was collected: what it did again without
     a failure is no failure any more, and all else stays known.
     """
+    records = list(records)
     merged = {**old, **{key: value for key, value in new.items() if key != "stages"}}
     for key in NAMED_PARTS:
         if key in old or key in new:
             merged[key] = {**old.get(key, {}), **new.get(key, {})}
+    for key in PARTS_OF_PEERS:
+        if key in old and key in new:
+            merged[key] = _merged_peers(old[key], new[key])
     if "check" in old and "check" in new:
         merged["check"] = _merged_check(old["check"], new["check"])
-    superseded = _superseded(list(records), new)
+    merged["incomplete"] = {**_still_incomplete(old, new, records), **new["incomplete"]}
     found = [f for f in new["failures"] if f["kind"] not in NOT_STORED]
-    merged["failures"] = found + [f for f in old.get("failures", []) if not superseded(f)]
+    merged["failures"] = found + _still_failing(old.get("failures", []), new, records)
     merged["failures_in_all"] = len(merged["failures"])
-    used = {*_environments_of(merged), *new["environments"]}
-    merged["environments"] = {k: v for k, v in merged["environments"].items() if k in used}
+    used, known, latest = set(_environments_of(merged)), old.get("environments", {}), {}
+    for key, found in new["environments"].items():
+        # Of the same environment, one run may have measured rates that another did not.
+        latest[key] = {**known.get(key, {}), **found}
+    others = {key: found for key, found in known.items() if key in used and key not in latest}
+    merged["environments"] = {**others, **latest}
     return merged
 
 
@@ -68,18 +89,71 @@ def write(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+def _merged_peers(old: dict[str, Record], new: dict[str, Record]) -> dict[str, Record]:
+    """A run that measured some peers of a cell leaves what is known of the others."""
+    merged = {**old, **new}
+    for name in old.keys() & new.keys():
+        before, now = old[name]["peers"], new[name]["peers"]
+        told = {peer: r for peer, r in now.items() if peer not in before or was_measured(r)}
+        merged[name] = {**new[name], "peers": {**before, **told}}
+    return merged
+
+
 def _merged_check(old: Record, new: Record) -> Record:
     """A check of some cases stands beside that of all, which it does not replace."""
 
-    def by_part(rows: list[Record]) -> dict[tuple[str, str, bool], Record]:
-        return {(row["backend"], row["precision"], row["whole"]): row for row in rows}
+    def by_part(rows: list[Record]) -> dict[tuple[Any, ...], Record]:
+        parts = ("backend", "precision", "seed", "filter")
+        return {(*(row[part] for part in parts), row["whole"]): row for row in rows}
 
-    rows = {**by_part(old["rows"]), **by_part(new["rows"])}
-    for row in new["rows"]:
-        if row["whole"]:
-            rows.pop((row["backend"], row["precision"], False), None)
-    ordered = [rows[key] for key in sorted(rows, key=lambda key: (key[0], key[1], not key[2]))]
-    return {"rows": ordered, "decisions": {**old["decisions"], **new["decisions"]}}
+    def replaced(row: Record) -> bool:
+        own = (row["backend"], row["precision"], row["seed"])
+        return not row["whole"] and own in whole
+
+    whole = {(r["backend"], r["precision"], r["seed"]) for r in new["rows"] if r["whole"]}
+    left = [row for row in old["rows"] if not replaced(row)]
+    rows = {**by_part(left), **by_part(new["rows"])}
+
+    def order(row: Record) -> tuple[Any, ...]:
+        return (row["backend"], row["precision"], not row["whole"], row["seed"], row["filter"])
+
+    decisions = {**old["decisions"], **new["decisions"]}
+    return {"rows": sorted(rows.values(), key=order), "decisions": decisions}
+
+
+def _still_incomplete(old: Document, new: Document, records: list[Record]) -> dict[str, list[str]]:
+    """What an older run had no time for, until a run of everything ends that stage."""
+    partial = new["options"].get("filter") or new["options"].get("backends")
+    ended = {r["name"] for r in records if r["kind"] == "stage" and r.get("status") == "ok"}
+    known = old.get("incomplete", {})
+    return {stage: texts for stage, texts in known.items() if partial or stage not in ended}
+
+
+def _still_failing(failures: list[Record], new: Document, records: list[Record]) -> list[Record]:
+    """Older failures that the run says nothing newer of; those of some peers, as far as it does."""
+    superseded, measured = _superseded(records, new), _measured(records)
+    left = []
+    for found in failures:
+        again = measured.get((found["kind"], found["name"]), set()) & set(found.get("peers", []))
+        if again == set(found.get("peers", [])) and superseded(found):
+            continue
+        if again:
+            texts = tuple(f"{peer}: " for peer in again)
+            errors = [text for text in found["errors"] if not str(text).startswith(texts)]
+            peers = [peer for peer in found["peers"] if peer not in again]
+            found = {**found, "peers": peers, "errors": errors}
+        left.append(found)
+    return left
+
+
+def _measured(records: list[Record]) -> dict[tuple[str, str], set[str]]:
+    """Who took part in each measurement."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        peers = {name for name, peer in record.get("peers", {}).items() if was_measured(peer)}
+        subject = {record["subject"]} if record.get("subject") else set()
+        found.setdefault((record["kind"], record["name"]), set()).update(peers | subject)
+    return found
 
 
 def _superseded(records: list[Record], new: Document) -> Callable[[Record], bool]:

@@ -7,20 +7,23 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu import auto_decisions
+from benchmarks.gpu import stored as stored_results
 from benchmarks.gpu.results import Document, collect
 from benchmarks.gpu.settings import Settings
 
 Record = dict[str, Any]
 
 
-def document(commit: str = "abc", **asked: Any) -> Document:
+def records_of(commit: str = "abc", **asked: Any) -> list[Record]:
     environment = {"device": "A GPU", "commit": commit}
-    return collect(
-        [
-            {"kind": "options", "name": "options", "options": Settings(**asked).options},
-            {"kind": "environment", "name": "environment", "environment": environment},
-        ]
-    )
+    return [
+        {"kind": "options", "name": "options", "options": Settings(**asked).options},
+        {"kind": "environment", "name": "environment", "environment": environment},
+    ]
+
+
+def document(commit: str = "abc", **asked: Any) -> Document:
+    return collect(records_of(commit, **asked))
 
 
 def stored(
@@ -32,16 +35,30 @@ def stored(
     ]
     source = folder / "new.json"
     source.write_text(json.dumps({"schema": 1, "decisions": entries}))
-    path, count = auto_decisions.store(source, document(commit), records, folder)
+    new, merged = merged_by(folder, *records, commit=commit)
+    path, count = auto_decisions.store(source, new, merged, folder)
     assert path.name == "gpu_a-gpu_decisions.json"
     found = json.loads(path.read_text())
     assert found["schema"] == 1
     assert len(found["decisions"]) == count
+    return winners_in(folder)
+
+
+def winners_in(folder: Path) -> dict[int, str]:
+    found = json.loads((folder / "gpu_a-gpu_decisions.json").read_text())
     return {e["problem"]["hidden_size"]: e["winner"] for e in found["decisions"]}
 
 
+def merged_by(folder: Path, *records: Record, **asked: Any) -> tuple[Document, Document]:
+    """A run's own document, and what is stored after it."""
+    found = [*records_of(**asked), *records]
+    new = collect(found)
+    return new, stored_results.store(new, found, folder, lambda text: None)[1]
+
+
 def case(status: str, backend: str = "triton") -> Record:
-    return {"kind": "case", "name": "a", "status": status, "params": {"backend": backend}}
+    params = {"backend": backend, "precision": "fp16"}
+    return {"kind": "case", "name": f"{backend}, a", "status": status, "params": params}
 
 
 def test_runs_of_one_commit_are_kept_together(tmp_path: Path) -> None:
@@ -55,7 +72,25 @@ def test_decisions_of_another_commit_go(tmp_path: Path) -> None:
     assert stored(tmp_path, {32: "triton"}, commit="def") == {32: "triton"}
 
 
-CELL = {"kind": "cell", "name": "c", "status": "wrong"}
+def test_what_an_earlier_run_found_wrong_is_not_stored(tmp_path: Path) -> None:
+    merged_by(tmp_path, case("wrong"))
+    assert stored(tmp_path, {32: "cudnn", 64: "triton"}) == {32: "cudnn"}
+    merged_by(tmp_path, case("ok"))  # it is right now
+    assert stored(tmp_path, {64: "triton"}) == {32: "cudnn", 64: "triton"}
+
+
+def test_a_run_without_decisions_takes_out_those_whose_winner_it_finds_wrong(
+    tmp_path: Path,
+) -> None:
+    stored(tmp_path, {32: "cudnn", 64: "triton"})
+    other = merged_by(tmp_path, case("wrong"), defines=("A=1",))
+    assert auto_decisions.prune(*other, tmp_path) == 0  # an experiment says nothing of the commit
+    assert auto_decisions.prune(*merged_by(tmp_path, case("wrong")), tmp_path) == 1
+    assert winners_in(tmp_path) == {32: "cudnn"}
+    assert auto_decisions.prune(*merged_by(tmp_path), tmp_path) == 0
+
+
+CELL = {"kind": "cell", "name": "c", "status": "wrong", "cell": {}}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +111,7 @@ def test_a_winner_that_failed_is_not_stored(tmp_path: Path, failure: Record) -> 
 
 @pytest.mark.parametrize(
     "failure",
-    [case("wrong", "auto"), {"kind": "stage", "name": "check", "status": "error"}],
+    [case("wrong", "auto"), {"kind": "stage", "name": "check", "status": "error", "seconds": 1.0}],
     ids=["auto", "stage"],
 )
 def test_nothing_is_stored_where_nobody_can_be_trusted(tmp_path: Path, failure: Record) -> None:
@@ -92,5 +127,6 @@ def test_a_damaged_file_is_kept_aside(tmp_path: Path) -> None:
 def test_what_nobody_can_have_again_is_not_stored() -> None:
     assert auto_decisions.why_not(document()) == ""
     assert "mine.py" in auto_decisions.why_not(document(plugin="mine.py"))
+    assert "A=1" in auto_decisions.why_not(document(defines=("A=1",)))
     assert "abc-dirty" in auto_decisions.why_not(document("abc-dirty"))
     assert "--commit" in auto_decisions.why_not(document("unknown"))

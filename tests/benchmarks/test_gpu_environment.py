@@ -1,6 +1,8 @@
 """What is missing on a machine costs its own field only."""
 
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -81,3 +83,24 @@ def test_nvidia_smi_is_asked_for_the_gpu_that_torch_uses(
     found = environment._device(Context(device, lambda message: None))
     assert found["driver"] == "550.1"
     assert asked in commands[0]
+
+
+def test_stored_results_do_not_make_a_checkout_dirty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "benchmarks" / "results"
+    results.mkdir(parents=True)
+    source, stored = tmp_path / "source.py", results / "gpu.json"
+    monkeypatch.setattr(results_file, "ROOT", tmp_path)
+    monkeypatch.setattr(results_file, "RESULTS", results)
+    assert results_file.environment()["commit"] == "unknown"
+    for path in (source, stored):
+        path.write_text("before")
+    who = ("-c", "user.name=A", "-c", "user.email=a@b.c")
+    for command in (("init", "-q"), ("add", "."), (*who, "commit", "-q", "-m", "x")):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    commit = results_file.environment()["commit"]
+    stored.write_text("after")
+    assert results_file.environment()["commit"] == commit
+    source.write_text("after")
+    assert results_file.environment()["commit"] == f"{commit}-dirty"

@@ -78,8 +78,9 @@ def test_the_document_counts_and_names_what_failed() -> None:
     assert document["cells"][CELL.name]["environment"] in document["environments"]
 
 
-def test_clocks_do_not_make_another_environment() -> None:
-    before, after = ({"device": "x", "sm_clock": clock} for clock in ("345 MHz", "1980 MHz"))
+def test_clocks_and_measured_rates_do_not_make_another_environment() -> None:
+    before = {"device": "x", "sm_clock": "345 MHz"}
+    after = {"device": "x", "sm_clock": "1980 MHz", "copy_gb_per_s": 2011.5, "matmul_tflops": 700}
     assert results.environment_key(before) == results.environment_key(after)
     assert results.environment_key(before) != results.environment_key({"device": "y"})
 
@@ -139,7 +140,7 @@ def test_only_a_check_that_ended_and_left_nothing_out_is_whole() -> None:
         return bool(row["whole"])
 
     ended = record("stage", "check", status="ok", seconds=1.0)
-    cut_off = record("incomplete", "triton", status="incomplete", error="3 cases")
+    cut_off = record("incomplete", "triton", stage="check", status="incomplete", error="3 cases")
     assert whole(ended)
     assert not whole()
     assert not whole({**ended, "status": "error"})
@@ -150,7 +151,7 @@ def test_only_a_check_that_ended_and_left_nothing_out_is_whole() -> None:
 def test_a_killed_run_is_incomplete() -> None:
     options = record("options", "options", options=Settings(stages=("env", "check")).options)
     ended = record("stage", "env", status="ok", seconds=1.0)
-    assert results.collect([options, ended])["incomplete"] == ["check did not end"]
+    assert results.collect([options, ended])["incomplete"] == {"check": ["check did not end"]}
 
 
 def test_every_failure_is_named_and_the_first_ones_told_in_full() -> None:

@@ -45,6 +45,8 @@ class Crashing(Wrong):
 dispatch.BACKENDS = (*others, Wrong(), Crashing(), last)
 """
 FILTER = r"^(cpu|wrong|crashing), fp32, T=40 B=11 I=3|padded, inference|auto|^cpu.*last state"
+# Of a run with this plugin.
+EXPERIMENT = "gpu_cpu_with_stand-ins-py.json"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
 
 @pytest.fixture(scope="module")
 def document(finished: tuple[int, Path]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((finished[1] / "gpu_cpu.json").read_text())
+    found: dict[str, Any] = json.loads((finished[1] / EXPERIMENT).read_text())
     return found
 
 
@@ -106,7 +108,7 @@ def test_no_time_is_given_for_what_is_wrong_and_the_others_have_theirs(
 
 
 def test_the_markdown_says_so_too(finished: tuple[int, Path]) -> None:
-    text = (finished[1] / "gpu_cpu.md").read_text()
+    text = (finished[1] / EXPERIMENT).with_suffix(".md").read_text()
     assert "## Correctness" in text
     assert "### fp32, padded, inference" in text
     assert "| wrong | crashed |" in text
@@ -120,7 +122,7 @@ def test_results_of_a_killed_run_are_reported_later(
     work.mkdir()
     (work / "lines.jsonl").write_text(lines[:-30])
     assert command.main(["--stages=report", f"--output={tmp_path}"]) == 1
-    assert json.loads((tmp_path / "gpu_cpu.json").read_text())["check"]
+    assert json.loads((tmp_path / EXPERIMENT).read_text())["check"]
     assert "CRASHED" in capsys.readouterr().out
 
 
@@ -188,10 +190,12 @@ def test_a_full_disk_ends_the_run_with_a_report(
 
 def test_nothing_is_forced_on_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTRNN_BACKEND", "eager")
-    env = Settings().launch_env("check")
+    env = Settings().launch_env("check", Path("/scratch"))
     assert "FASTRNN_BACKEND" not in env
     assert env["CUBLAS_WORKSPACE_CONFIG"]
-    assert Settings().launch_env("speed")["FASTRNN_CACHE_DIR"] != env["FASTRNN_CACHE_DIR"]
+    assert env["FASTRNN_CACHE_DIR"].startswith("/scratch")
+    decisions = Settings().launch_env("speed", Path("/scratch"))["FASTRNN_CACHE_DIR"]
+    assert Path(decisions) == Settings().decisions
 
 
 def test_memory_that_runs_out_for_one_peer_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +217,8 @@ def on_the_cpu(folder: Path, *options: str) -> int:
 
 
 def found_in(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "gpu_cpu.json").read_text())
+    (path,) = folder.glob("gpu_cpu*.json")
+    found: dict[str, Any] = json.loads(path.read_text())
     return found
 
 
@@ -326,7 +331,7 @@ def test_decisions_are_stored_if_they_can_be_had_again(
     plugin = "x.py" if "--plugin=x.py" in options else ""
     commit = "abc" if "--commit=abc" in options else "unknown"
     settings = Settings(output=tmp_path, plugin=plugin, stages=())
-    folder = settings.decisions("speed")
+    folder = settings.decisions
     folder.mkdir(parents=True)
     (folder / "decisions.json").write_text('{"schema": 1, "decisions": []}')
     machine = {"device": "A GPU", "commit": commit}

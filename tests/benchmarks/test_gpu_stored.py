@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from benchmarks.gpu import stored
-from benchmarks.gpu.report import markdown
+from benchmarks.gpu.plan import Cell
+from benchmarks.gpu.report import OLDER, markdown
 from benchmarks.gpu.results import Document, collect
 from benchmarks.gpu.settings import Settings
 
@@ -23,15 +24,28 @@ def case(name: str, status: str = "ok", backend: str = "triton") -> Record:
     return record("case", f"{backend}, {name}", status) | {"params": params}
 
 
-def cell(name: str, status: str = "ok", us: float = 1.5) -> Record:
-    peers = {"torch": {"status": "ok", "us_per_step": us}}
-    return record("cell", name, status, peers=peers, cell={})
+CELL = vars(Cell(84, 64, 32, 1024, "fp16", packed=False, training=True))
+
+
+def cell(name: str, us: float = 1.5, **statuses: str) -> Record:
+    """A cell's record; torch was right, and how the others ended is told by name."""
+    peers: Record = {"torch": {"status": "ok", "us_per_step": us}}
+    peers |= {peer: {"status": status} for peer, status in statuses.items()}
+    bad = {peer: status for peer, status in statuses.items() if status in ("wrong", "crashed")}
+    errors = [f"{peer}: {status}" for peer, status in bad.items()]
+    return record("cell", name, "error" if bad else "ok", peers=peers, cell=CELL, errors=errors)
 
 
 CHECKED = record("stage", "check", seconds=1.0)
 
 
-def run(folder: Path, *records: Record, commit: str = "abc", **asked: Any) -> Document:
+def run(
+    folder: Path,
+    *records: Record,
+    commit: str = "abc",
+    name: str = "gpu_nvidia-h200.json",
+    **asked: Any,
+) -> Document:
     """The stored document after a run."""
     machine = {"device": "NVIDIA H200", "commit": commit, "date": "2026-01-02"}
     found = [
@@ -40,7 +54,7 @@ def run(folder: Path, *records: Record, commit: str = "abc", **asked: Any) -> Do
         *records,
     ]
     path, merged = stored.store(collect(found), found, folder, lambda text: None)
-    assert path.name == "gpu_nvidia-h200.json"
+    assert path.name == name or not name
     assert json.loads(path.read_text()) == merged
     assert merged["failures_in_all"] == len(merged["failures"])
     return merged
@@ -51,12 +65,91 @@ def failed(document: Document) -> list[str]:
 
 
 def test_a_later_run_replaces_its_own_cells_and_keeps_the_others(tmp_path: Path) -> None:
-    run(tmp_path, cell("other", "wrong"), cell("one", "wrong"))
-    merged = run(tmp_path, cell("one", us=1.25), commit="def")
+    run(tmp_path, cell("other", triton="wrong"), cell("one", triton="wrong"))
+    merged = run(tmp_path, cell("one", us=1.25, triton="ok"), commit="def")
     assert set(merged["cells"]) == {"other", "one"}
     assert merged["cells"]["one"]["peers"]["torch"]["us_per_step"] == 1.25
     assert {found["commit"] for found in merged["environments"].values()} == {"abc", "def"}
     assert failed(merged) == ["other"]
+
+
+def test_a_run_of_some_backends_leaves_what_is_known_of_the_others(tmp_path: Path) -> None:
+    run(tmp_path, cell("one", triton="wrong", cuda="ok"))
+    merged = run(tmp_path, cell("one", us=1.25, cuda="ok"), commit="def", backends=("cuda",))
+    peers = merged["cells"]["one"]["peers"]
+    assert {name: peer["status"] for name, peer in peers.items()} == {
+        "torch": "ok", "triton": "wrong", "cuda": "ok",
+    }  # fmt: skip
+    commits = {n: merged["environments"][p["environment"]]["commit"] for n, p in peers.items()}
+    assert commits == {"torch": "def", "triton": "abc", "cuda": "def"}
+    assert failed(merged) == ["one"]
+    banned = run(tmp_path, cell("one", triton="not run"))
+    assert banned["cells"]["one"]["peers"]["triton"]["status"] == "wrong"
+    assert failed(banned) == ["one"]
+    assert failed(run(tmp_path, cell("one", triton="ok"))) == []
+
+
+def test_a_failure_of_two_ends_when_both_were_right_be_it_in_two_runs(tmp_path: Path) -> None:
+    run(tmp_path, cell("one", triton="wrong", cuda="crashed"))
+    (left,) = run(tmp_path, cell("one", triton="ok"), backends=("triton",))["failures"]
+    assert (left["peers"], left["errors"]) == (["cuda"], ["cuda: crashed"])
+    assert failed(run(tmp_path, cell("one", cuda="ok"), backends=("cuda",))) == []
+
+
+@pytest.mark.parametrize("kind", ["kernels", "overhead"])
+def test_peers_of_other_measurements_are_kept_too(tmp_path: Path, kind: str) -> None:
+    for peer in ("triton", "cuda"):
+        found: Record = {peer: {"status": "ok", "kernels": [1], "forward_us": 1.0}}
+        merged = run(tmp_path, record(kind, "x", peers=found, precision="fp16"))
+    assert set(merged[kind]["x"]["peers"]) == {"triton", "cuda"}
+    crashed = run(tmp_path, record(kind, "x", "crashed", subject="cuda"))
+    assert set(crashed[kind]["x"]["peers"]) == {"triton", "cuda"}
+    assert failed(crashed) == ["x"]
+
+
+@pytest.mark.parametrize("asked", [{"plugin": "mine.py"}, {"defines": ("A=1",)}], ids=str)
+def test_an_experiment_has_a_file_of_its_own(tmp_path: Path, asked: dict[str, Any]) -> None:
+    run(tmp_path, cell("one", us=1.25))
+    run(tmp_path, cell("one", us=99.0), name="", **asked)
+    official = json.loads((tmp_path / "gpu_nvidia-h200.json").read_text())
+    assert official["cells"]["one"]["peers"]["torch"]["us_per_step"] == 1.25
+    assert len(list(tmp_path.glob("gpu_nvidia-h200_with_*.json"))) == 1
+
+
+def test_results_of_another_environment_bear_a_sign_and_meet_no_target(tmp_path: Path) -> None:
+    old = cell("old", triton="ok")
+    old["peers"]["triton"]["ratio"] = {"p20": 9.0, "p50": 9.0, "p80": 9.0}
+    assert OLDER not in markdown(run(tmp_path, old)).split("## Speed")[1]
+    text = markdown(run(tmp_path, cell("new", triton="ok"), commit="def"))
+    rows = [line for line in text.splitlines() if line.startswith("| I=84")]
+    assert sorted(OLDER in row for row in rows) == [False, True]
+    assert "Targets, from the measured cells alone, at commit def" in text
+    targets = text.split("## Targets")[1].split("\n## ")[0]
+    assert "in the mean of" not in targets
+    # Of a commit that measured nothing, nothing is claimed.
+    text = markdown(run(tmp_path, commit="ghi"))
+    assert "## Targets, at commit ghi\n- no cell was measured" in text
+
+
+def test_what_was_incomplete_stays_so_until_its_stage_ends(tmp_path: Path) -> None:
+    late = record("incomplete", "triton", "incomplete", stage="check", error="3 cases left")
+    run(tmp_path, case("a"), late, CHECKED, stages=("check",))
+    profiled = record("stage", "profile", seconds=1.0)
+    assert run(tmp_path, profiled, stages=("profile",))["incomplete"] == {"check": ["3 cases left"]}
+    some = run(tmp_path, case("a"), CHECKED, stages=("check",), pattern="a")
+    assert some["incomplete"] == {"check": ["3 cases left"]}
+    assert run(tmp_path, case("a"), CHECKED, stages=("check",))["incomplete"] == {}
+
+
+def test_checks_of_some_cases_and_of_other_seeds_stand_side_by_side(tmp_path: Path) -> None:
+    run(tmp_path, case("a", "wrong"), CHECKED, stages=("check",))
+    run(tmp_path, case("a"), CHECKED, pattern="a", stages=("check",))
+    run(tmp_path, case("b"), CHECKED, pattern="b", stages=("check",))
+    merged = run(tmp_path, case("c"), CHECKED, seed=1, stages=("check",))
+    parts = [(row["whole"], row["seed"], row["filter"]) for row in merged["check"]["rows"]]
+    assert parts == [(True, 0, ""), (True, 1, ""), (False, 0, "a"), (False, 0, "b")]
+    merged = run(tmp_path, case("a"), CHECKED, stages=("check",))
+    assert [row["seed"] for row in merged["check"]["rows"]] == [0, 1]
 
 
 def test_a_check_of_one_case_leaves_the_proof_of_all_others(tmp_path: Path) -> None:
