@@ -68,13 +68,15 @@ def report(records: list[results.Record], settings: Settings) -> int:
         for text in texts:
             show(f"INCOMPLETE: {text}")
     failed = bool(document["failures"])
-    if document["device"] != results.UNKNOWN_DEVICE:
+    if document["device"] == results.UNKNOWN_DEVICE:
+        show("nothing is stored: nobody answered which device this is")
+    else:
         try:
             _store(document, records, settings)
         except Exception:  # the records are safe in their stream
             show(f"this could not be stored:\n{traceback.format_exc()[-TAIL_CHARACTERS:]}")
             failed = True
-        show(f"records in {settings.lines}")
+    show(f"records in {settings.lines}, output of the workers in {settings.workers_log}")
     if failed:
         return FAILURE
     return INCOMPLETE if document["incomplete"] else SUCCESS

@@ -12,6 +12,11 @@ from .build import fault_of
 from .exit_codes import HELP
 from .settings import REPORT, STAGES, Settings
 
+MERGING = """
+Runs with the same --output add up there. To add a run from elsewhere, put its folder gpu_run into
+the place of OUTPUT/gpu_run, then: python -m benchmarks.gpu --stages report --output OUTPUT
+"""
+
 
 def parse(argv: Sequence[str] | None) -> tuple[Settings, bool]:
     """The settings, and whether only the plan was asked for; a wrong option ends the process."""
@@ -45,6 +50,9 @@ def fault_in(settings: Settings) -> str:
         return f"--stages has {unknown[0]!r}; it should be some of {', '.join(STAGES)}"
     if not (s.minutes > 0 and math.isfinite(s.minutes)):
         return f"--minutes is {s.minutes}; it should be a positive number"
+    nearest = next(path for path in (s.output, *s.output.parents) if path.exists())
+    if not nearest.is_dir():
+        return f"--output is {str(s.output)!r}; it should be a folder, and {nearest} is a file"
     if s.workers < 0:
         return f"--workers is {s.workers}; it should be positive, or 0 for as many as fit"
     try:
@@ -79,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu",
         description="Build, check, measure and profile on this machine's GPU.",
-        epilog=HELP,
+        epilog=HELP + MERGING,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument

@@ -51,22 +51,10 @@ def build(root: Path, site: Path, log: Path, timeout: float, defines: Sequence[s
         If `site` holds what this command did not make.
     """
     watch = Stopwatch()
-    if fault := fault_of(site):
-        raise ValueError(fault)
-    if site.exists():
-        shutil.rmtree(site)
-    site.mkdir(parents=True)
-    (site / MARKER).touch()
-    environment = {
-        **os.environ,
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PIP_ROOT_USER_ACTION": "ignore",
-    }
-    # PIP_CONSTRAINT pins versions for an isolated build; here the machine's own are used.
-    environment.pop("PIP_CONSTRAINT", None)
+    _empty(site)
     code = bounded(
         command(site, site.parent / f"{site.name}_build", defines),
-        env=environment,
+        env=_environment(),
         folder=root,
         log=log,
         timeout=timeout,
@@ -75,17 +63,34 @@ def build(root: Path, site: Path, log: Path, timeout: float, defines: Sequence[s
     if code is None:
         failure = f"not ready after {timeout:.0f} s"
     text = log.read_text(errors="replace")
-    modules = sorted(path.name for path in (site / "fastrnn").glob("_*.so"))
     record: Record = {
         "status": "error" if failure else "ok",
         "seconds": watch.seconds(),
-        "modules": modules,
+        "modules": sorted(path.name for path in (site / "fastrnn").glob("_*.so")),
         "resources": resources(text),
         "compiler_warnings": len(re.findall(r"\bwarning\b[ :]", text)),
     }
-    if failure:
-        record |= {"error": failure, "tail": errors_of(text)}
-    return record
+    return record | ({"error": failure, "tail": errors_of(text)} if failure else {})
+
+
+def _empty(site: Path) -> None:
+    if fault := fault_of(site):
+        raise ValueError(fault)
+    if site.exists():
+        shutil.rmtree(site)
+    site.mkdir(parents=True)
+    (site / MARKER).touch()
+
+
+def _environment() -> dict[str, str]:
+    environment = {
+        **os.environ,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_ROOT_USER_ACTION": "ignore",
+    }
+    # PIP_CONSTRAINT pins versions for an isolated build; here the machine's own are used.
+    environment.pop("PIP_CONSTRAINT", None)
+    return environment
 
 
 def errors_of(text: str) -> str:

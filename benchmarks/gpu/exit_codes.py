@@ -4,8 +4,9 @@ SUCCESS, FAILURE, NO_DEVICE, INCOMPLETE = range(4)
 
 HELP = f"""\
 exit codes:
-  {SUCCESS}  all that was asked for ran, and nothing failed
+  {SUCCESS}  nothing failed: all cases were checked, and as many cells measured as time allowed
   {FAILURE}  something failed, was stopped, or could not be stored
   {NO_DEVICE}  there is no CUDA device, or an option is wrong; nothing ran
-  {INCOMPLETE}  nothing failed, but the time was over before all cases were checked
+  {INCOMPLETE}  nothing failed, but a question, a case, all cells, or a cell that --filter asks for
+     was left out; the lines INCOMPLETE say which
 """

@@ -67,6 +67,12 @@ AUTO_BEHAVIOURS = (
 )
 
 
+def sizes(input_size: int, hidden_size: int, batch_size: int, seq_len: int, directions: int) -> str:
+    """Sizes as they stand in the names of cases and cells, so that one --filter serves both."""
+    text = f"I={input_size}, H={hidden_size}, B={batch_size}, T={seq_len}"
+    return f"{text}, D={directions}" if directions > 1 else text
+
+
 @dataclass(frozen=True)
 class Case:
     """One problem; `lengths` is none, random, zeros (some), few (are not zero), nothing or equal.
@@ -94,11 +100,10 @@ class Case:
     @property
     def name(self) -> str:
         """All that differs from the plain case, in a line."""
-        parts = [
-            self.precision,
-            f"T={self.seq_len} B={self.batch_size} I={self.input_size} H={self.hidden_size} "
-            f"D={self.num_directions}" + f" P={self.proj_size}" * (self.proj_size > 0),
-        ]
+        shape = (self.input_size, self.hidden_size, self.batch_size, self.seq_len)
+        parts = [sizes(*shape, self.num_directions)]
+        parts += [f"P={self.proj_size}"] * (self.proj_size > 0)
+        parts.append(self.precision)
         if self.lengths != "none":
             parts.append(f"lengths {self.lengths}" + " on device" * self.lengths_on_device)
         parts += ["states"] * self.states + ["no bias"] * (not self.bias)

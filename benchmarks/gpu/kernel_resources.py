@@ -10,7 +10,7 @@ from typing import Any
 MODULES = "fastrnn"
 
 
-def compiled_kernels(limit: int = 40) -> list[dict[str, Any]]:
+def compiled_kernels() -> list[dict[str, Any]]:
     """One entry per compiled variant of the package's kernels; none without Triton."""
     if "triton" not in sys.modules:
         return []
@@ -27,7 +27,7 @@ def compiled_kernels(limit: int = 40) -> list[dict[str, Any]]:
             "variant": _constants(kernel),
         }
         found[str(entry)] = entry
-    return sorted(found.values(), key=lambda entry: (entry["kernel"], entry["variant"]))[:limit]
+    return sorted(found.values(), key=lambda entry: (entry["kernel"], entry["variant"]))
 
 
 def _compiled() -> Iterator[Any]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from .grid import sizes
+
 # A value's penalty; a cell's is the sum of its values'. Those with none come first: a strip's
 # sequence through a small layer, trained or used in half precision or as torch does by default.
 HIDDEN_SIZES = {64: 0, 128: 0, 32: 0, 256: 2, 512: 3, 1024: 4}
@@ -63,8 +65,8 @@ class Cell:
     @property
     def shape(self) -> str:
         """Sizes alone."""
-        sizes = f"I={self.input_size}, H={self.hidden_size}, B={self.batch_size}, T={self.seq_len}"
-        return f"{sizes}, D={self.num_directions}" if self.num_directions > 1 else sizes
+        shape = (self.input_size, self.hidden_size, self.batch_size, self.seq_len)
+        return sizes(*shape, self.num_directions)
 
     @property
     def mode(self) -> str:

@@ -24,7 +24,6 @@ TOP_KERNELS = 8
 NAME_CHARACTERS = 110
 OVERHEAD_CALLS = 200
 OVERHEAD_ROUNDS = 5
-RESOURCE_SECONDS = 30.0
 
 
 def run_kernels(params: Params, context: Context) -> Record:
@@ -33,11 +32,14 @@ def run_kernels(params: Params, context: Context) -> Record:
     only, skip = params.get("backends"), params.get("skip", {})
     names = [n for n in peers.names(context.device.type, only) if n != AUTO and n not in skip]
     found = _of_each_peer(cell, names, context, lambda run: _kernels(run, cell, context))
-    record = {**verdict.of_peers(found), "peers": found, "cell": params["cell"]}
+    heard = any(peer.get("kernels") for peer in found.values())
     silent = [name for name, peer in found.items() if peer.get("kernels") == []]
-    if silent:  # where the profiler cannot reach the device it says nothing
-        texts = [f"{name}: the profiler saw no kernel" for name in silent]
-        record |= {"status": "error", "errors": [*record.get("errors", []), *texts]}
+    if heard:
+        for name in silent:
+            found[name] = {"status": "error", "error": "the profiler saw no kernel"}
+    record = {**verdict.of_peers(found), "peers": found, "cell": params["cell"]}
+    if silent and not heard and record["status"] == "ok":
+        record |= {"status": "skipped", "reason": "the profiler sees no kernel, of torch neither"}
     return record
 
 
@@ -61,7 +63,7 @@ def run_resources(params: Params, context: Context) -> Record:
     """Run cells once and read what Triton's compiler made of them."""
     begin = time.perf_counter()
     for fields in params["cells"]:
-        if time.perf_counter() - begin > RESOURCE_SECONDS:  # nothing was compiled before
+        if time.perf_counter() - begin > params["seconds"]:  # each cell costs some of a compiler's
             break
         cell = Cell(**fields)
         _of_each_peer(cell, params["names"], context, lambda run: {"results": len(run())})

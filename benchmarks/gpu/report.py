@@ -249,7 +249,8 @@ def _kernels(kernels: dict[str, Record], latest: str) -> str:
                 for k in found["kernels"]
             ]
         header = ("kernel", "µs per step", "share", "launches per call")
-        lines.append(f"### {name.removeprefix('profile: ')}\n\n{table(header, rows)}")
+        told = f"{record['reason']}\n\n" if record.get("reason") else ""
+        lines.append(f"### {name.removeprefix('profile: ')}\n\n{told}{table(header, rows)}")
     return "\n\n".join(["## Where the time goes", *lines]) if lines else ""
 
 

@@ -25,6 +25,8 @@ INCOMPLETE = "incomplete"
 CHECKS = ("case", "behaviour")
 # Parts of the document whose records have a result per peer, by their kind of record.
 PARTS_OF_PEERS = {"cells": "cell", "kernels": "kernels", "overhead": "overhead"}
+# Parts whose records have a list about kernels, and its name; the others say why there is none.
+PARTS_OF_KERNELS = {"resources": "kernels", "ncu": "launches"}
 # What the environment holds besides that which names it: it changes while nothing else does.
 VOLATILE = frozenset(
     {
@@ -106,12 +108,13 @@ def _parts(by_kind: dict[str, dict[str, Record]], options: Record, key: str) -> 
     for part, kind in PARTS_OF_PEERS.items():
         if found := {n: _of_peers(r, key) for n, r in by_kind[kind].items() if "peers" in r}:
             parts[part] = found
-    for kind in ("resources", "ncu"):
-        if by_kind[kind]:
-            parts[kind] = {
-                name: {**_without(record, "kind", "name", "params"), "environment": key}
-                for name, record in by_kind[kind].items()
-            }
+    for kind, content in PARTS_OF_KERNELS.items():
+        if found := {
+            name: {**_without(record, "kind", "name", "params"), "environment": key}
+            for name, record in by_kind[kind].items()
+            if content in record or "reason" in record
+        }:
+            parts[kind] = found
     return parts
 
 

@@ -22,7 +22,7 @@ PROGRESS_SECONDS = 20.0
 ALONE_SECONDS = 120.0
 PROFILE_TIMEOUT = 60.0
 # What is kept for the stages that come last.
-PROFILE_SECONDS, REPORT_SECONDS = 50.0, 4.0
+PROFILE_SECONDS, REPORT_SECONDS = 90.0, 4.0
 
 
 class Named(Protocol):
@@ -74,7 +74,7 @@ class Run:
             [*worker, s.device, s.plugin, str(threads)],
             self.launch_env(stage),
             ROOT,
-            s.work / "workers.log",
+            s.workers_log,
         )
 
         def take(record: Record) -> None:
@@ -88,11 +88,11 @@ class Run:
         """Environment of a stage's processes."""
         return self.settings.launch_env(stage, Path(self._scratch.name))
 
-    def alone(self, jobs: list[Job]) -> list[Record]:
-        """Do a few jobs on one worker, one after the other."""
+    def alone(self, jobs: list[Job], seconds: float = ALONE_SECONDS) -> list[Record]:
+        """Do a few jobs on one worker, one after the other, in some seconds at most."""
         records: list[Record] = []
         supervisor = self.supervisor("env", os.cpu_count() or 1, deliver=records.append)
-        supervisor.run([jobs], Deadline.after(min(ALONE_SECONDS, self.deadline.left())))
+        supervisor.run([jobs], Deadline.after(min(seconds, self.deadline.left())))
         return records
 
     def left_out(self, stage: str, left: Iterable[Named]) -> int:
@@ -149,5 +149,5 @@ def _fresh_stream(settings: Settings) -> TextIO:
     shutil.rmtree(settings.decisions, ignore_errors=True)  # those of another run
     if settings.lines.exists():
         settings.lines.replace(settings.lines.with_name("lines_before.jsonl"))
-    (settings.work / "workers.log").unlink(missing_ok=True)
+    settings.workers_log.unlink(missing_ok=True)
     return settings.lines.open("w")

@@ -60,6 +60,11 @@ class Settings:
         return self.work / "lines.jsonl"
 
     @property
+    def workers_log(self) -> Path:
+        """What the workers printed."""
+        return self.work / "workers.log"
+
+    @property
     def decisions(self) -> Path:
         """Folder for what `auto` decides while nothing else computes."""
         return self.work / "decisions"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .clock import Deadline
-from .plan import Cell, Pace, all_cells, fitting, one_of_each_class, self_test_cells
+from .plan import Cell, Pace, one_of_each_class
 from .results import Record
 from .run import PROFILE_SECONDS, PROFILE_TIMEOUT, REPORT_SECONDS, Progress, Run
 from .supervisor import Job
@@ -14,29 +14,34 @@ KERNEL_NAME_SECONDS = 30.0
 MORE_PEERS = 2
 
 
-def speed(run: Run) -> None:
-    """Measure what the time allows, then profile one cell of each class."""
+def speed(run: Run, planned: list[Cell]) -> tuple[int, int]:
+    """Measure what the time allows, then profile one cell of each class.
+
+    Returns how many were measured, and how many there was no time for.
+    """
     keep = REPORT_SECONDS + KERNEL_NAME_SECONDS
     keep += PROFILE_SECONDS if "profile" in run.settings.stages else 0.0
-    stage = _Speed(run, run.deadline.share(1.0, keep=keep))
-    stage.measure()
+    stage = _Speed(run, planned, run.deadline.share(1.0, keep=keep))
+    left = stage.measure()
     limit = Deadline.after(min(KERNEL_NAME_SECONDS, run.deadline.left()))
-    profile_kernels(run, one_of_each_class(stage.measured), limit, banned=stage.banned)
+    profile_kernels(run, one_of_each_class(stage.measured), limit, stage.banned)
+    return len(stage.measured), left
 
 
 class _Speed:
     """What is learned while cells are measured: their pace, and who crashes."""
 
-    def __init__(self, run: Run, deadline: Deadline) -> None:
+    def __init__(self, run: Run, planned: list[Cell], deadline: Deadline) -> None:
         self.run, self.deadline = run, deadline
-        self.cells = {cell.name: cell for cell in planned_cells(run)}
+        self.cells = {cell.name: cell for cell in planned}
         self.peers = len(run.found.usable(run.settings)) + MORE_PEERS
         self.pace = Pace()
         self.progress = Progress(run, "speed", len(self.cells))
         self.measured: list[Cell] = []
         self.banned: frozenset[str] = frozenset()
 
-    def measure(self) -> None:
+    def measure(self) -> int:
+        """Measure, and return how many cells there was no time for."""
         backends = list(self.run.settings.backends)
         jobs = [_job(name, "cell", cell, backends) for name, cell in self.cells.items()]
         supervisor = self.run.supervisor(
@@ -44,7 +49,7 @@ class _Speed:
         )
         supervisor.run([[job] for job in jobs], self.deadline)
         self.progress.tell()
-        self.run.left_out("speed", supervisor.left_out)
+        return self.run.left_out("speed", supervisor.left_out)
 
     def _deliver(self, record: Record) -> None:
         self.progress.count(record)
@@ -61,17 +66,6 @@ class _Speed:
         return job.with_params(skip=_given_up(banned) | job.params["skip"])
 
 
-def planned_cells(run: Run) -> list[Cell]:
-    """The cells that match the filter and fit; those that do not fit are noted."""
-    cells = self_test_cells() if run.settings.self_test else all_cells()
-    names = run.settings.chosen([cell.name for cell in cells])
-    wanted = [cell for cell in cells if cell.name in names]
-    planned = fitting(wanted, run.found.memory)
-    too_large = [_job(cell.name, "cell", cell, []) for cell in wanted if cell not in planned]
-    run.left_out("speed, too large for the memory", too_large)
-    return planned
-
-
 def without_culprit(job: Job, record: Record) -> Job | None:
     """The same job without the peer that crashed, so that the others are measured."""
     culprit, skip = record.get("subject"), job.params.get("skip")
@@ -82,23 +76,25 @@ def without_culprit(job: Job, record: Record) -> Job | None:
 
 
 def profile_kernels(
-    run: Run,
-    cells: list[Cell],
-    deadline: Deadline,
-    *,
-    label: str = "",
-    banned: frozenset[str] = frozenset(),
+    run: Run, cells: list[Cell], deadline: Deadline, banned: frozenset[str] = frozenset()
 ) -> None:
-    """Profile cells on a worker of its own: the profiler slows down what comes after it."""
+    """Name the kernels of cells, on a worker of its own: the profiler slows down what follows."""
+    supervisor = run.supervisor("profile", 1, retry=without_culprit)
+    supervisor.run([kernel_jobs(run, cells, banned=banned)], deadline)
+    run.left_out("speed, kernels", supervisor.left_out)
+
+
+def kernel_jobs(
+    run: Run, cells: list[Cell], *, label: str = "", banned: frozenset[str] = frozenset()
+) -> list[Job]:
+    """Jobs that take cells apart; without a label they stand for their classes of kernels."""
     backends, skip = list(run.settings.backends), _given_up(banned)
     jobs = []
     for cell in cells:
         name = label + cell.name if label else cell.kernel_class
         job = _job(name, "kernels", cell, backends, PROFILE_TIMEOUT)
         jobs.append(job.with_params(skip=skip))
-    supervisor = run.supervisor("profile", 1, retry=without_culprit)
-    supervisor.run([jobs], deadline)
-    run.left_out(f"{label or 'speed, '}kernels", supervisor.left_out)
+    return jobs
 
 
 def _given_up(banned: frozenset[str]) -> dict[str, Record]:

@@ -6,6 +6,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from typing import Any
 
 from . import build as building
 from . import ncu, speed_stage
@@ -19,11 +20,11 @@ from .grid import (
     for_backend,
     self_test_cases,
 )
-from .plan import all_cells, profiled_cells, resource_cells, self_test_cells
+from .plan import all_cells, fitting, profiled_cells, resource_cells, self_test_cells
 from .results import INCOMPLETE, Record, failed
 from .run import PROFILE_TIMEOUT, REPORT_SECONDS, Progress, Run
 from .settings import ROOT
-from .speed_stage import profile_kernels, without_culprit
+from .speed_stage import kernel_jobs, without_culprit
 from .supervisor import Job
 
 SHOWN = (
@@ -34,7 +35,8 @@ BUILD_SECONDS = 240.0
 CASE_TIMEOUT, COMPILE_TIMEOUT = 90.0, 180.0
 # The grid's part of the time, where speed is measured too.
 CHECK_SHARE = 0.5
-MAX_NCU_SECONDS = 60.0
+MIN_NCU_SECONDS, MAX_NCU_SECONDS = 25.0, 60.0
+MIN_RESOURCE_SECONDS, MAX_RESOURCE_SECONDS = 25.0, 60.0
 # Which cases crash is worth knowing, as long as they do not all.
 MAX_CRASHES = 15
 TAIL_CHARACTERS = 1500
@@ -138,8 +140,9 @@ def check(run: Run) -> None:
             why = "it crashed too often" if crashed else "no worker could be started"
             error = {"status": "error", "error": f"{text}: {why}"}
             run.add({"kind": "incomplete", "name": backend, **error})
-    if any(failed(record) for record in run.records):
-        kernel_resources(run)
+    of_triton = [r for r in run.records if r.get("params", {}).get("backend") == "triton"]
+    if not later and any(map(failed, of_triton)):  # what explains them; later stages tell it too
+        kernel_resources(run, run.deadline)
 
 
 def check_bundles(run: Run) -> Iterator[list[Job]]:
@@ -194,15 +197,21 @@ def _behaviour(name: str, backend: str, precision: str) -> Job:
 def speed(run: Run) -> None:
     """Measure the cells that match the filter and fit into the memory, as time allows."""
     cells = self_test_cells() if run.settings.self_test else all_cells()
-    wanted = run.settings.chosen([cell.name for cell in cells])
+    names = run.settings.chosen([cell.name for cell in cells])
+    wanted = [cell for cell in cells if cell.name in names]
     if not wanted:
         _nothing_matches(run, "speed", "a cell, like those that --dry-run prints")
         return
-    planned = {cell.name for cell in speed_stage.planned_cells(run)}
-    large = [cell for cell in cells if cell.name in wanted - planned]
+    planned = fitting(wanted, run.found.memory)
+    large = [cell for cell in wanted if cell not in planned]
     if run.left_out("speed, too large for this device's memory", large):
         run.show(f"speed: {len(large)} cells do not fit into this device's memory")
-    speed_stage.speed(run)
+    measured, left = speed_stage.speed(run, planned)
+    if not measured:
+        why = NO_TIME if planned else "none fits into this device's memory"
+        _incomplete(run, "speed", f"no cell was measured: {why}")
+    elif left and run.settings.pattern:  # of all cells there are always some left
+        _incomplete(run, "speed", f"{left} cells that --filter asks for were not measured")
 
 
 def profile(run: Run) -> None:
@@ -221,21 +230,27 @@ def profile(run: Run) -> None:
         )
         for precision in precisions
     ]
+    # On one worker, whose start takes long; the profiler slows down what comes after it.
+    jobs += kernel_jobs(run, cells, label="profile: ")
     supervisor = run.supervisor("profile", 1, retry=without_culprit)
     supervisor.run([jobs], deadline)
     run.left_out("profile", supervisor.left_out)
-    kernel_resources(run)
-    profile_kernels(run, cells, deadline, label="profile: ")
     _counters(run, deadline)
+    kernel_resources(run, deadline)
 
 
-def kernel_resources(run: Run) -> None:
+def kernel_resources(run: Run, deadline: Deadline) -> None:
     """Registers, spills and shared memory of what Triton makes of the usual sizes."""
-    seen = any(record["kind"] == "resources" and "kernels" in record for record in run.records)
-    if seen or "triton" not in run.found.usable(run.settings):
+    if "triton" not in run.found.usable(run.settings):
         return
-    params = {"cells": [cell.as_params() for cell in resource_cells()], "names": ["triton"]}
-    run.alone([Job("resources", "resources", params, PROFILE_TIMEOUT)])
+    params: dict[str, Any] = {"cells": [cell.as_params() for cell in resource_cells()]}
+    # Half of the time is for the start of a worker, and for the last cell.
+    params |= {"names": ["triton"], "seconds": min(MAX_RESOURCE_SECONDS, deadline.left()) / 2}
+    job = Job("resources", "resources", params, MAX_RESOURCE_SECONDS)
+    if deadline.left() < MIN_RESOURCE_SECONDS:
+        run.left_out("profile", [job])
+    else:
+        run.alone([job], min(MAX_RESOURCE_SECONDS, deadline.left()))
 
 
 def _counters(run: Run, deadline: Deadline) -> None:
@@ -247,7 +262,12 @@ def _counters(run: Run, deadline: Deadline) -> None:
     settings = run.settings
     for peer in (name for name in ("triton", "cuda") if name in last["peers"]):
         kernels = [entry["kernel"] for entry in last["peers"][peer].get("kernels", [])[:3]]
-        if not kernels or deadline.left() < 5.0:
+        name = f"{peer}: {last['name']}"
+        if not kernels:
+            continue
+        if deadline.left() < MIN_NCU_SECONDS:
+            reason = f"less than {MIN_NCU_SECONDS:g} s were left"
+            run.add({"kind": "ncu", "name": name, "status": "skipped", "reason": reason})
             continue
         record = ncu.measure(
             last["cell"],
@@ -258,7 +278,7 @@ def _counters(run: Run, deadline: Deadline) -> None:
             log=settings.work / f"ncu_{peer}.log",
             timeout=min(MAX_NCU_SECONDS, deadline.left()),
         )
-        run.add({"kind": "ncu", "name": f"{peer}: {last['name']}", **record})
+        run.add({"kind": "ncu", "name": name, **record})
 
 
 FUNCTIONS: dict[str, Callable[[Run], None]] = {

@@ -7,10 +7,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from .results import CHECKS, PARTS_OF_PEERS, Document, Record, slug, was_measured
+from .results import (
+    CHECKS,
+    PARTS_OF_KERNELS,
+    PARTS_OF_PEERS,
+    Document,
+    Record,
+    slug,
+    was_measured,
+)
 
-# Parts with a record per name; a later run replaces the records that it has.
-NAMED_PARTS = ("resources", "ncu")
 # A slip of the command line says nothing of the device.
 NOT_STORED = frozenset({"filter"})
 
@@ -52,9 +58,10 @@ def merge(old: Document, new: Document, records: Iterable[Record]) -> Document:
     """
     records = list(records)
     merged = {**old, **{key: value for key, value in new.items() if key != "stages"}}
-    for key in NAMED_PARTS:
-        if key in old or key in new:
-            merged[key] = {**old.get(key, {}), **new.get(key, {})}
+    for key, content in PARTS_OF_KERNELS.items():
+        if key in old and key in new:
+            told = {n: r for n, r in new[key].items() if n not in old[key] or content in r}
+            merged[key] = {**old[key], **told}
     for key in PARTS_OF_PEERS:
         if key in old and key in new:
             merged[key] = _merged_peers(old[key], new[key])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from .plan import Cell
 from .report import peer_names
@@ -14,25 +15,39 @@ MAX_FAILURES = 20
 LINE = 150
 TAIL_LINES = 5
 # Whoever watches may see the end of the output only.
-MAX_CHARACTERS = 10_000
+MAX_CHARACTERS, MAX_FAILURE_CHARACTERS = 10_000, 4_000
 
 
 def summary(document: Document) -> str:
     """A few thousand characters, the most important ones last."""
     cells = document.get("cells", {})
-    parts = [
-        *_check_lines(document.get("check")),
-        *_cell_lines(cells),
-        *_ratio_lines(cells),
-        *_overhead_lines(document.get("overhead", {})),
-        *_left_out_lines(document.get("left_out", {})),
-        *verdicts(cells),
-    ]
-    tail = _failure_lines(document["failures"], document["failures_in_all"])
-    text = "\n".join(line[:LINE] for line in parts)
-    last = "\n".join(line[: 2 * LINE] for line in tail)
-    room = max(0, MAX_CHARACTERS - len(last))
-    return f"{text[-room:] if room else ''}\n{last}"
+    last = "\n".join(_failure_lines(document["failures"], document["failures_in_all"]))
+    sections = {
+        "check": _check_lines(document.get("check")),
+        "cells": _cell_lines(cells),
+        "ratios": _ratio_lines(cells),
+        "others": [
+            *_overhead_lines(document.get("overhead", {})),
+            *_left_out_lines(document.get("left_out", {})),
+        ],
+        "targets": verdicts(cells),
+    }
+    _shorten(sections, MAX_CHARACTERS - len(last), ("cells", "ratios", "others", "check"))
+    lines = [line[:LINE] for section in sections.values() for line in section]
+    return "\n".join([*lines, last])
+
+
+def _shorten(sections: dict[str, list[str]], room: int, least_first: Sequence[str]) -> None:
+    """Take whole lines from the ends of sections until all fit, from the least important first."""
+    size = sum(len(line[:LINE]) + 1 for section in sections.values() for line in section)
+    for name in least_first:
+        if not sections[name] or size <= room:
+            continue
+        note = f"(more {name} are in the Markdown file)"
+        size += len(note) + 1
+        while sections[name] and size > room:
+            size -= len(sections[name].pop()[:LINE]) + 1
+        sections[name].append(note)
 
 
 def _check_lines(check: Record | None) -> list[str]:
@@ -53,7 +68,7 @@ def _cell_lines(cells: dict[str, Record]) -> list[str]:
     if not cells:
         return []
     chosen = list(cells.items())[:MAX_CELLS]
-    lines = [f"speed, the first {len(chosen)} of {len(cells)} cells: torch µs/step, then ratios"]
+    lines = [f"speed, {len(cells)} cells, some of them: torch µs/step, then ratios"]
     for name, record in chosen:
         peers = record["peers"]
         base = peers.get("torch", {}).get("us_per_step", "?")
@@ -106,14 +121,23 @@ def _failure_lines(failures: list[Record], in_all: int) -> list[str]:
     for found in failures:
         groups[_signature(found)].append(found)
     lines = [f"{in_all} failures, {len(groups)} kinds of them"]
-    for group in list(groups.values())[:MAX_FAILURES]:
-        first, count = group[0], len(group)
-        lines.append(f"{first['status'].upper()} ({count}x){place(first)}: {first['name']}")
-        lines += [f"    {' '.join(str(text).split())}" for text in first["errors"][:2] if text]
-        if first["status"] in ("crashed", "timeout"):
-            lines += [f"    | {line}" for line in last_words(first["tail"], TAIL_LINES)]
-    if len(groups) > MAX_FAILURES:
-        lines.append(f"and {len(groups) - MAX_FAILURES} more kinds")
+    room = MAX_FAILURE_CHARACTERS
+    for told, group in enumerate(groups.values()):
+        block = [line[: 2 * LINE] for line in _failure_block(group)]
+        room -= sum(len(line) + 1 for line in block)
+        if room < 0 or told == MAX_FAILURES:
+            lines.append(f"and {len(groups) - told} more kinds, which the Markdown file tells")
+            break
+        lines += block
+    return lines
+
+
+def _failure_block(group: list[Record]) -> list[str]:
+    first, count = group[0], len(group)
+    lines = [f"{first['status'].upper()} ({count}x){place(first)}: {first['name']}"]
+    lines += [f"    {' '.join(str(text).split())}" for text in first["errors"][:2] if text]
+    if first["status"] in ("crashed", "timeout"):
+        lines += [f"    | {line}" for line in last_words(first["tail"], TAIL_LINES)]
     return lines
 
 

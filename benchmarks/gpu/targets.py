@@ -12,8 +12,9 @@ from .results import Record
 TARGETS = {False: 3.0, True: 20.0}
 MAX_HIDDEN_SIZE, MAX_BATCH_SIZE = 128, 256
 PEERS = ("triton", "auto")
-# What `auto` may lose against torch on any cell: nothing.
-LEAST_OF_AUTO = 1.0
+# Where `auto` takes cuDNN, the same kernels run twice: they differ by what is noise in a trial too.
+NOISE = 0.03
+LEAST_OF_AUTO = 1.0 - NOISE
 MAX_NAMED = 5
 
 
@@ -57,7 +58,7 @@ def _mean(known: Known, peer: str, *, packed: bool, training: bool) -> str:
 
 
 def _least_of_auto(known: Known) -> list[str]:
-    start = f"auto at least {LEAST_OF_AUTO:g} times as fast as torch on every cell"
+    start = f"auto as fast as torch on every cell, {NOISE:.0%} allowed for noise"
     ratios = sorted(
         (found["auto"]["ratio"]["p50"], f"{cell.name} ({found['auto'].get('chosen', '?')})")
         for cell, found in known
@@ -75,19 +76,23 @@ def _least_of_auto(known: Known) -> list[str]:
 def _memory(known: Known, peer: str) -> list[str]:
     """Peak memory of training against that of torch, which is cuDNN's."""
     start = f"{peer} takes no more memory at its peak than torch in training"
-    shares = []
+    shares, full = [], []
     for cell, found in known:
         own, base = (found.get(name, {}).get("peak_mb") for name in (peer, "torch"))
-        if cell.training and own is not None and base:
+        if not cell.training or not base:
+            continue
+        if found.get(peer, {}).get("status") == "out of memory":
+            full.append(f"    out of memory, with {base:.4g} MB for torch, at {cell.name}")
+        elif own is not None:
             shares.append((own / base, f"({own:.4g} for {base:.4g} MB) at {cell.name}"))
-    if not shares:
+    if not shares and not full:
         return [f"{start}: no cell measured"]
-    above = sum(share > 1.0 for share, _ in shares)
-    share, worst = max(shares)
-    return [
-        f"{start}: {_word(above == 0)}, {above} of {len(shares)} cells above",
-        f"    at most {share:.2f} times as much {worst}",
-    ]
+    above = sum(share > 1.0 for share, _ in shares) + len(full)
+    lines = [f"{start}: {_word(above == 0)}, {above} of {len(shares) + len(full)} cells above"]
+    if shares:
+        share, worst = max(shares)
+        lines.append(f"    at most {share:.2f} times as much {worst}")
+    return lines + full[:MAX_NAMED]
 
 
 def _word(met: bool) -> str:

@@ -16,6 +16,8 @@ from benchmarks.gpu.arguments import parse
         ["--minutes=nan"],
         ["--minutes=inf"],
         ["--workers=-1"],
+        [f"--output={__file__}"],
+        [f"--output={__file__}/below"],
         ["--filter=("],
         ["--plugin=no/such/file.py"],
         ["--define=FASTRNN_CUDA"],
@@ -60,4 +62,6 @@ def test_good_options_are_taken(tmp_path: Path) -> None:
 def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["--help"])
-    assert "3  nothing failed, but the time was over" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "3  nothing failed, but a question, a case" in text
+    assert "--stages report --output OUTPUT" in text

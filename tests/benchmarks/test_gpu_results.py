@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.gpu import results
 from benchmarks.gpu.plan import Cell
-from benchmarks.gpu.report import markdown
+from benchmarks.gpu.report import MAX_KERNELS, markdown
 from benchmarks.gpu.results import failed
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.summary import summary
@@ -183,3 +183,11 @@ def test_what_auto_chose_in_a_graph_is_told() -> None:
     graph = record("behaviour", "auto, fp16: auto in a CUDA graph", status="ok", chosen=chosen)
     text = markdown(results.collect([environment(), graph | {"params": params}]))
     assert "auto in fp16, in a CUDA graph: outside: triton, captured: eager" in text
+
+
+def test_kernels_that_the_markdown_has_no_room_for_are_counted() -> None:
+    found = [{"kernel": "forward", "registers": n} for n in range(MAX_KERNELS + 7)]
+    compiled = record("resources", "resources", status="ok", kernels=found)
+    document = results.collect([environment(), compiled])
+    assert len(document["resources"]["resources"]["kernels"]) == MAX_KERNELS + 7
+    assert "\n7 more in the JSON file\n" in markdown(document)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 import torch
 
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import results, speed, speed_stage, stages, stored, worker
+from benchmarks.gpu import results, speed, speed_stage, stages, stored, supervisor, worker
 from benchmarks.gpu.devices import CpuDevice
 from benchmarks.gpu.grid import AUTO_BEHAVIOURS, PRECISIONS
-from benchmarks.gpu.plan import self_test_cells
+from benchmarks.gpu.plan import Cell, self_test_cells
 from benchmarks.gpu.run import Run
 from benchmarks.gpu.settings import ROOT, Settings
+from benchmarks.gpu.supervisor import Job
 
 STAND_INS = """
 import os
@@ -44,7 +46,8 @@ class Crashing(Wrong):
 *others, last = dispatch.BACKENDS
 dispatch.BACKENDS = (*others, Wrong(), Crashing(), last)
 """
-FILTER = r"^(cpu|wrong|crashing), fp32, T=40 B=11 I=3|padded, inference|auto|^cpu.*last state"
+CASES = r"^(cpu|wrong|crashing), I=3, .*B=11, T=40(, D=2)?, fp32"
+FILTER = CASES + "|padded, inference|auto|^cpu.*last state"
 # Of a run with this plugin.
 EXPERIMENT = "gpu_cpu_with_stand-ins-py.json"
 
@@ -261,12 +264,62 @@ def test_a_filter_that_matches_nothing_is_a_failure(
 def test_cells_without_room_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(speed_stage, "planned_cells", lambda run: self_test_cells()[:1])
-    monkeypatch.setattr(speed_stage, "speed", lambda run: None)
+    planned: list[Cell] = []
+    monkeypatch.setattr(stages, "fitting", lambda cells, memory: cells[:1])
+    monkeypatch.setattr(speed_stage, "speed", lambda run, cells: planned.extend(cells) or (1, 0))
     assert on_the_cpu(tmp_path, "--stages=speed") == 0
     assert "3 cells do not fit into this device's memory" in capsys.readouterr().out
-    (count,) = found_in(tmp_path)["left_out"].values()
-    assert count == 3
+    assert planned == self_test_cells()[:1]
+    assert list(found_in(tmp_path)["left_out"].values()) == [3]
+
+
+@pytest.mark.parametrize(
+    ("measured", "left", "pattern", "code"),
+    [(1, 3, "", 0), (1, 0, "I=3", 0), (0, 4, "", 3), (1, 1, "I=3", 3)],
+    ids=["some of all", "all that were asked for", "none", "not all that were asked for"],
+)
+def test_speed_that_measured_less_than_was_asked_for_is_incomplete(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    measured: int,
+    left: int,
+    pattern: str,
+    code: int,
+) -> None:
+    monkeypatch.setattr(speed_stage, "speed", lambda run, cells: (measured, left))
+    assert on_the_cpu(tmp_path, "--stages=speed", f"--filter={pattern}") == code
+    assert bool(found_in(tmp_path)["incomplete"]) == bool(code)
+
+
+def test_a_device_without_an_answer_is_told_with_the_place_of_the_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stages, "_describe", lambda run: Job("environment", "nosuch"))
+    on_the_cpu(tmp_path, "--stages=env")
+    text = capsys.readouterr().out
+    assert "nothing is stored: nobody answered which device this is" in text
+    assert str(tmp_path / "gpu_run" / "lines.jsonl") in text
+    assert str(tmp_path / "gpu_run" / "workers.log") in text
+
+
+def test_results_of_several_machines_are_put_together(
+    finished: tuple[int, Path], tmp_path: Path
+) -> None:
+    records = results.read_lines(finished[1] / "gpu_run" / "lines.jsonl")
+    (one,) = (r for r in records if r["kind"] == "cell" and r["status"] != "crashed")
+    for name in ("cell of one", "cell of another"):
+        shutil.rmtree(tmp_path / "gpu_run", ignore_errors=True)
+        (tmp_path / "gpu_run").mkdir()
+        lines = [*(r for r in records if r["kind"] != "cell"), {**one, "name": name}]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / "gpu_run" / "lines.jsonl").write_text(text)
+        command.main(["--stages=report", f"--output={tmp_path}"])
+    assert set(found_in(tmp_path)["cells"]) == {"cell of one", "cell of another"}
+
+
+def test_no_cache_is_left_in_the_results(finished: tuple[int, Path]) -> None:
+    left = {path.name for path in (finished[1] / "gpu_run").rglob("*")}
+    assert left <= {"lines.jsonl", "workers.log", "build.log", "decisions", "decisions.json"}
 
 
 def test_a_stage_that_breaks_is_told_and_the_next_goes_on(
@@ -276,7 +329,7 @@ def test_a_stage_that_breaks_is_told_and_the_next_goes_on(
         raise KeyError("no such thing")
 
     monkeypatch.setitem(stages.FUNCTIONS, "check", broken)
-    monkeypatch.setattr(speed_stage, "speed", lambda run: run.show("measured"))
+    monkeypatch.setattr(speed_stage, "speed", lambda run, cells: (1, 0))
     assert on_the_cpu(tmp_path, "--stages=check,speed") == 1
     document = found_in(tmp_path)
     (failure,) = document["failures"]
@@ -289,7 +342,7 @@ def test_time_that_was_over_has_an_exit_code_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(stages, "CHECK_SHARE", 0.0)
-    monkeypatch.setattr(speed_stage, "speed", lambda run: None)
+    monkeypatch.setattr(speed_stage, "speed", lambda run, cells: (1, 0))
     options = ["--stages=check,speed", "--filter=last state|^I=3", "--backends=cpu"]
     assert on_the_cpu(tmp_path, *options) == 3
     text = capsys.readouterr().out
@@ -351,3 +404,23 @@ def test_all_of_auto_is_checked_by_one_worker(tmp_path: Path) -> None:
     run.close()
     of_auto = [b for b in bundles if any(job.params["backend"] == "auto" for job in b)]
     assert [len(bundle) for bundle in of_auto] == [len(AUTO_BEHAVIOURS) * len(PRECISIONS)]
+
+
+@pytest.mark.parametrize(
+    ("backend", "stage_list", "asked"),
+    [("triton", "check", 1), ("cpu", "check", 0), ("triton", "check,speed", 0)],
+    ids=["triton's failure", "another's", "time that speed needs"],
+)
+def test_the_compiler_is_asked_only_about_tritons_failures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, stage_list: str, asked: int
+) -> None:
+    calls: list[Run] = []
+    monkeypatch.setattr(stages, "kernel_resources", lambda run, deadline: calls.append(run))
+    run = Run(Settings(output=tmp_path, stages=tuple(stage_list.split(","))), lambda text: None)
+    params = {"backend": backend}
+    run.add({"kind": "case", "name": "x", "status": "wrong", "params": params})
+    monkeypatch.setattr(stages, "check_bundles", lambda run: [[Job("y", "nosuch", params)]])
+    monkeypatch.setattr(supervisor.Supervisor, "run", lambda *_: None)
+    stages.check(run)
+    run.close()
+    assert len(calls) == asked

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from benchmarks.gpu import peers, profile, speed, speed_stage, verdict, worker
+from benchmarks.gpu import peers, profile, speed, speed_stage, stages, verdict, worker
 from benchmarks.gpu.clock import Deadline
 from benchmarks.gpu.devices import CpuDevice
 from benchmarks.gpu.peers import Peer, Workload
@@ -93,13 +93,25 @@ def test_a_crash_of_torch_is_shown_but_does_not_make_the_cell_fail() -> None:
     assert measured(skip={"cpu": crash})["status"] == "error"
 
 
-def test_a_profiler_that_sees_no_kernel_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_that_the_profiler_sees_of_torch_alone_are_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     params = {"cell": CELL.as_params(), "backends": ["cpu"]}
     assert profile.run_kernels(params, context())["status"] == "ok"
-    monkeypatch.setattr(profile, "_totals", lambda events, on_gpu: {})
+    found = iter([{"aten::lstm": (1.0, 1)}, {}])
+    monkeypatch.setattr(profile, "_totals", lambda events, on_gpu: next(found))
     record = profile.run_kernels(params, context())
-    assert record["status"] == "error"
-    assert record["errors"] == [f"{n}: the profiler saw no kernel" for n in ("torch", "cpu")]
+    assert (record["status"], failed({"kind": "kernels", **record})) == ("error", True)
+    assert record["errors"] == ["cpu: the profiler saw no kernel"]
+
+
+def test_a_profiler_that_cannot_reach_the_device_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(profile, "_totals", lambda events, on_gpu: {})
+    record = profile.run_kernels({"cell": CELL.as_params(), "backends": ["cpu"]}, context())
+    assert record["status"] == "skipped"
+    assert record["reason"] == "the profiler sees no kernel, of torch neither"
 
 
 def test_an_error_in_the_forward_pass_is_not_hidden_by_the_next(
@@ -126,8 +138,13 @@ class StubRun:
         self.noted: dict[str, list[Job]] = {}
 
     def left_out(self, stage: str, jobs: list[Job]) -> int:
-        self.noted[stage] = list(jobs)
+        if jobs:
+            assert stage not in self.noted
+            self.noted[stage] = list(jobs)
         return len(jobs)
+
+    def show(self, text: str) -> None:
+        pass
 
     def supervisor(self, stage: str, threads: int, **hooks: Any) -> Any:
         class Supervisor:
@@ -139,11 +156,13 @@ class StubRun:
         return Supervisor()
 
 
-def test_cells_that_do_not_fit_into_memory_are_noted() -> None:
+def test_cells_that_do_not_fit_into_memory_are_noted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     run = StubRun(80 * 2**30)
-    planned = speed_stage.planned_cells(cast(Run, run))
+    planned: list[Cell] = []
+    monkeypatch.setattr(speed_stage, "speed", lambda run, cells: planned.extend(cells) or (1, 0))
+    stages.speed(cast(Run, run))
     (noted,) = run.noted.values()
-    names = {job.name for job in noted}
+    names = {cell.name for cell in noted}
     assert names
     assert all("H=1024, B=1024" in name for name in names)
     assert names.isdisjoint(cell.name for cell in planned)
@@ -153,9 +172,54 @@ def test_cells_that_do_not_fit_into_memory_are_noted() -> None:
 
 def test_kernels_that_there_was_no_time_to_name_are_noted() -> None:
     run = StubRun(None)
-    for label in ("", "profile: "):
-        speed_stage.profile_kernels(cast(Run, run), [CELL], Deadline.after(0), label=label)
-    assert {name: [job.name for job in jobs] for name, jobs in run.noted.items()} == {
-        "speed, kernels": [CELL.kernel_class],
-        "profile: kernels": [f"profile: {CELL.name}"],
-    }
+    speed_stage.profile_kernels(cast(Run, run), [CELL], Deadline.after(0))
+    (noted,) = run.noted.items()
+    assert (noted[0], [job.name for job in noted[1]]) == ("speed, kernels", [CELL.kernel_class])
+
+
+class ProfiledRun(StubRun):
+    """A run whose workers answer nothing, with some time left."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(None)
+        self.settings = Settings(stages=("profile",))
+        self.found = Found(backends={"triton": ""})
+        self.deadline = Deadline.after(seconds)
+        self.records: list[dict[str, Any]] = []
+        self.bundles: list[list[str]] = []
+        self.asked: list[float] = []
+
+    def supervisor(self, stage: str, threads: int, **hooks: Any) -> Any:
+        outer = self
+
+        class Supervisor:
+            left_out: list[Job] = []  # noqa: RUF012
+
+            def run(self, bundles: list[list[Job]], deadline: Deadline) -> None:
+                outer.bundles += [[job.kind for job in bundle] for bundle in bundles]
+
+        return Supervisor()
+
+    def alone(self, jobs: list[Job], seconds: float) -> None:
+        self.asked.append(seconds)
+
+
+def test_profile_starts_one_worker_and_the_compiler_gets_what_is_left() -> None:
+    run = ProfiledRun(200.0)
+    stages.profile(cast(Run, run))
+    assert run.bundles == [["overhead"] * 2 + ["kernels"] * 5]
+    assert run.asked == [stages.MAX_RESOURCE_SECONDS]
+    late = ProfiledRun(stages.MIN_RESOURCE_SECONDS)
+    stages.profile(cast(Run, late))
+    assert late.asked == []
+    assert [job.name for job in late.noted["profile"]] == ["resources"]
+
+
+def test_counters_are_not_begun_without_the_time_for_them() -> None:
+    run = ProfiledRun(100.0)
+    peers_found = {"triton": {"status": "ok", "kernels": [{"kernel": "forward"}]}}
+    record = {"kind": "kernels", "name": "profile: x", "cell": {}, "peers": peers_found}
+    run.records.append(record)
+    run.add = run.records.append  # type: ignore[attr-defined]
+    stages._counters(cast(Run, run), Deadline.after(stages.MIN_NCU_SECONDS - 1))
+    assert run.records[-1]["reason"] == "less than 25 s were left"
