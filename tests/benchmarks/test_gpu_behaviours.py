@@ -1,5 +1,6 @@
 """Each behaviour is seen where a backend lacks it, and the right one passes them all."""
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.gpu import behaviours, subject, verdict, worker
+from benchmarks.gpu import behaviours, check, subject, verdict, worker
 from benchmarks.gpu.devices import CpuDevice
 from benchmarks.gpu.grid import AUTO_BEHAVIOURS, BEHAVIOURS, PRECISIONS
 from benchmarks.gpu.results import failed
@@ -286,3 +287,13 @@ def test_what_torchs_own_library_does_is_no_failure_of_ours(
     error = run("extreme inputs stay finite", backend="cudnn")
     assert error["status"] == verdict.BASELINE_FAILED
     assert "EXECUTION_FAILED" in error["error"]
+
+
+def test_a_warning_is_told_also_of_what_was_skipped() -> None:
+    def skipped() -> dict[str, Any]:
+        warnings.warn("in a trial of backends some failed", RuntimeWarning, stacklevel=1)
+        return {"status": "skipped", "reason": "no trial was held"}
+
+    record = check.with_warnings(skipped)
+    assert record["status"] == "warned"
+    assert failed(record)

@@ -223,3 +223,14 @@ def test_an_unreadable_file_is_kept_aside(tmp_path: Path, damaged: str) -> None:
         assert set(run(tmp_path, cell("one"))["cells"]) == {"one"}
         aside = tmp_path / f"gpu_nvidia-h200.json.unreadable{number}"
         assert aside.read_text() == damaged
+
+
+@pytest.mark.parametrize(("kind", "content"), [("ncu", "launches"), ("resources", "kernels")])
+def test_kernels_that_could_not_be_looked_at_leave_what_is_known(
+    tmp_path: Path, kind: str, content: str
+) -> None:
+    run(tmp_path, record(kind, "x", **{content: [{"kernel": "forward"}]}))
+    merged = run(tmp_path, record(kind, "x", "skipped", reason="less than 25 s were left"))
+    assert merged[kind]["x"][content] == [{"kernel": "forward"}]
+    merged = run(tmp_path, record(kind, "y", "skipped", reason="ncu is not on the PATH"))
+    assert "ncu is not on the PATH" in merged[kind]["y"]["reason"]

@@ -117,13 +117,25 @@ def test_a_worker_that_never_starts_is_not_started_forever(launch: Launch) -> No
     assert len(supervisor.left_out) == 3
 
 
-def test_some_failed_starts_do_not_stop_the_workers_that_start(launch: Launch) -> None:
-    # The first three to start fail, as where memory is short for a moment.
+def fail_to_start(launch: Launch, fail: range) -> None:
+    """Let the workers of these numbers end at once, as where memory is short for a moment."""
     script = Path(launch.command[1])
     script.write_text(
-        "import os\nfor n in range(3):\n    try: os.mkdir(f'{__file__}.{n}')\n"
-        "    except FileExistsError: continue\n    raise SystemExit('no memory')\n" + WORKER
+        "import os\nfor n in range(99):\n    try: os.mkdir(f'{__file__}.{n}')\n"
+        "    except FileExistsError: continue\n    break\n"
+        f"if n in {fail!r}: raise SystemExit('no memory')\n" + WORKER
     )
+
+
+def test_failed_starts_are_borne_where_a_worker_has_started_before(launch: Launch) -> None:
+    fail_to_start(launch, range(1, 4))
+    records, supervisor = run(launch, [job("a", "abort"), *(job(name) for name in "bcdef")])
+    assert [record["status"] for record in records] == ["crashed"] * 4 + ["ok"] * 2
+    assert supervisor.left_out == []
+
+
+def test_some_failed_starts_do_not_stop_the_workers_that_start(launch: Launch) -> None:
+    fail_to_start(launch, range(3))
     records, supervisor = run(launch, [job(str(number)) for number in range(12)], workers=4)
     assert [record["status"] for record in records].count("crashed") == 3
     assert [record["status"] for record in records].count("ok") == 9
