@@ -303,8 +303,10 @@ def measure(todo: list[Variant], jobs: int) -> dict[str, dict[str, Any]]:
 
 def table(stored: dict[str, Any]) -> str:
     """The stored results as Markdown."""
-    shown = ("registers", "stack_bytes", "shared_bytes", "loop_instructions", "barriers")
-    shown = (*shown, "tensor_core", "multiply_add", "shared_loads")
+    shown = (
+        *("registers", "stack_bytes", "shared_bytes", "loop_instructions", "barriers"),
+        *("tensor_core", "multiply_add", "shared_loads"),
+    )
     lines = [
         f"Compiled ahead of time by Triton {stored['triton']}; the last five columns count "
         "instructions of the main loop, which is one step. Made by "

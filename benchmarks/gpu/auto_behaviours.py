@@ -14,7 +14,7 @@ from . import verdict
 from .check import expectation, share, with_warnings
 from .grid import AUTO_BEHAVIOURS, Case
 from .numerics import arithmetic, poisoned_memory
-from .subject import AUTO, PLAIN, VARIABLE, Subject, compiled, decided, replayed
+from .subject import AUTO, PLAIN, VARIABLE, Subject, compiled, replayed
 from .tensors import build, on_device
 from .worker import Context, Record
 
@@ -45,7 +45,7 @@ def _choices(precision: str, context: Context) -> Record:
             args, grads = on_device(case, *build(case), context.device.torch)
             problem = Problem.from_args(args, training=True)
             chosen = dispatch.select(problem).name
-            if decided(problem):
+            if dispatch.is_decided(problem):
                 decisions[f"H={size}"] = chosen
             else:
                 undecided.append(f"H={size}")
@@ -62,7 +62,7 @@ def _graph(s: Subject) -> Record:
     def run() -> Record:
         s.results()
         outside = s.chosen
-        skipped = {} if decided(s.problem) else _skipped(NO_TRIAL)
+        skipped = {} if dispatch.is_decided(s.problem) else _skipped(NO_TRIAL)
         errors = s.errors(*replayed(s))
         if s.chosen == LAST_RESORT and outside not in (LAST_RESORT, BASELINE):
             errors.append(f"a graph gets {LAST_RESORT}, though {outside} was found faster")
@@ -75,7 +75,7 @@ def _graph(s: Subject) -> Record:
 def _compiled(s: Subject) -> Record:
     """Traced after a warm-up has decided; torch's compiler may warn of its own."""
     s.results()
-    skipped = {} if decided(s.problem) else _skipped(NO_TRIAL)
+    skipped = {} if dispatch.is_decided(s.problem) else _skipped(NO_TRIAL)
     return {**skipped, **verdict.of_errors(compiled(s)), "chosen": {"outside": s.chosen}}
 
 

@@ -18,6 +18,7 @@ from .check import expectation, faults, why_not, with_warnings
 from .configurations import CONFIGURATIONS
 from .grid import BEHAVIOURS, CONFIGURED_SIZES, Case
 from .numerics import arithmetic, poisoned_memory
+from .results import BASELINES
 from .subject import AUTO, PLAIN, RUNS, VARIABLE, Subject, compiled, replayed
 from .tensors import names_of
 from .worker import Context, Params, Record
@@ -184,6 +185,6 @@ def run_behaviour(params: Params, context: Context) -> Record:
         if check is compiled:
             return run()
 
-        if backend in verdict.BASELINES and check in OF_THE_LIBRARY:
+        if backend in BASELINES and check in OF_THE_LIBRARY:
             return with_warnings(lambda: verdict.of_baseline(run, context))
         return with_warnings(run)

@@ -69,16 +69,6 @@ class Subject:
         return [str(check) for check in checks if not check.ok]
 
 
-def decided(problem: Problem) -> bool:
-    """Whether `auto` decides by a trial; it takes the baseline while another process holds one."""
-    if problem.device.type not in dispatch._DEVICES_WITH_TRIALS:
-        return True
-    selector = dispatch._selector
-    selector._chosen.clear()  # which has what is decided only, and is filled again at once
-    selector.choose(problem)
-    return bool(selector._chosen)
-
-
 def replayed(s: Subject) -> tuple[list[Tensor], Case]:
     """Capture, and replay on other numbers than those of the capture: the results, and whose."""
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]

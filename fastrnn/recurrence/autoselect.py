@@ -90,22 +90,7 @@ class AutoSelector:
         if torch.compiler.is_compiling() or _is_symbolic(problem):
             return self._choose_while_tracing(problem)
         baseline = self._baseline(problem)
-        p = problem
-        key = (
-            baseline.name,
-            p.device,
-            p.dtype,
-            p.hidden_size,
-            p.input_size,
-            (p.batch_size - 1).bit_length(),
-            min((p.seq_len - 1).bit_length(), _LONGEST_BITS + 1),
-            p.num_directions,
-            p.proj_size,
-            p.variable_length,
-            p.training,
-            p.last_state_only,
-            p.allow_tf32,
-        )
+        key = _key(problem, baseline)
         chosen = self._chosen.get(key)
         if chosen is not None and (chosen is baseline or not chosen.supports(problem)):
             return chosen
@@ -113,6 +98,11 @@ class AutoSelector:
         if final:
             self._chosen.setdefault(key, decided)
         return decided
+
+    def is_decided(self, problem: Problem) -> bool:
+        """Whether a decision stands behind what is chosen, or there is nothing to decide."""
+        self.choose(problem)
+        return _key(problem, self._baseline(problem)) in self._chosen
 
     def _decide(self, problem: Problem, baseline: Backend, key: _Key) -> tuple[Backend, bool]:
         """Find or make the decision for a problem; tells whether it is worth remembering."""
@@ -300,6 +290,26 @@ class AutoSelector:
         if device not in self._facts:
             self._facts[device] = self.hardware.describe(device)
         return self._facts[device]
+
+
+def _key(problem: Problem, baseline: Backend) -> _Key:
+    """What chooses among backends, as fast to make as may be: it is asked for in every call."""
+    p = problem
+    return (
+        baseline.name,
+        p.device,
+        p.dtype,
+        p.hidden_size,
+        p.input_size,
+        (p.batch_size - 1).bit_length(),
+        min((p.seq_len - 1).bit_length(), _LONGEST_BITS + 1),
+        p.num_directions,
+        p.proj_size,
+        p.variable_length,
+        p.training,
+        p.last_state_only,
+        p.allow_tf32,
+    )
 
 
 def _classify(problem: Problem, facts: DeviceFacts, baseline: Backend) -> ProblemClass:

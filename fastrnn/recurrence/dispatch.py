@@ -128,6 +128,11 @@ def select(problem: Problem, name: str | None = None) -> Backend:
     return next(backend for backend in BACKENDS if considers(backend, problem))
 
 
+def is_decided(problem: Problem) -> bool:
+    """Whether `auto` has decided on a problem; it may not while another process holds a trial."""
+    return problem.device.type not in _DEVICES_WITH_TRIALS or _selector.is_decided(problem)
+
+
 def explain(problem: Problem) -> dict[str, list[str]]:
     """Each backend's reasons against a problem; an empty list means that it can run it."""
     return {backend.name: backend.supports(problem) for backend in BACKENDS}

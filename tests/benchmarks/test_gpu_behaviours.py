@@ -14,7 +14,7 @@ from benchmarks.gpu import behaviours, check, subject, verdict, worker
 from benchmarks.gpu.devices import CpuDevice
 from benchmarks.gpu.grid import AUTO_BEHAVIOURS, BEHAVIOURS, PRECISIONS
 from benchmarks.gpu.results import failed
-from fastrnn.recurrence import dispatch
+from fastrnn.recurrence import autoselect, dispatch
 from fastrnn.recurrence.backends import EagerBackend
 from fastrnn.recurrence.backends.base import (
     ForwardResult,
@@ -255,6 +255,7 @@ def test_auto_without_a_trial_is_no_choice(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(dispatch, "_selector", bench.selector)
     monkeypatch.setattr(dispatch, "_DEVICES_WITH_TRIALS", frozenset({"cpu"}))
     monkeypatch.setattr(dispatch, "BACKENDS", bench.backends)
+    monkeypatch.setattr(autoselect, "_RETRY_SECONDS", 0.0)
     with alone("trial on first", bench.file):
         for name in (AUTO_BEHAVIOURS[0], AUTO_BEHAVIOURS[3]):
             record = run(name, backend="auto")

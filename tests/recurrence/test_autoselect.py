@@ -319,6 +319,14 @@ def test_while_another_process_tries_the_baseline_serves(
     assert bench.choose() == "fast"
 
 
+def test_whether_it_has_decided_can_be_asked(bench: Bench) -> None:
+    bench.gpu.free = False
+    assert not bench.selector.is_decided(PROBLEM)
+    bench.gpu.free = True
+    assert bench.selector.is_decided(PROBLEM)
+    assert bench.choose() == "fast"
+
+
 def test_a_lock_that_was_taken_is_not_asked_for_in_every_call(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
