@@ -293,7 +293,7 @@ class AutoSelector:
 
 
 def _key(problem: Problem, baseline: Backend) -> _Key:
-    """What chooses among backends, as fast to make as may be: it is asked for in every call."""
+    """Make the key of a choice from what is at hand: every call asks for it."""
     p = problem
     return (
         baseline.name,
