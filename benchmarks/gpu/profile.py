@@ -117,7 +117,7 @@ def _kernels(run: Callable[[], object], cell: Cell, context: Context) -> Record:
     for _ in range(2):
         run()
     wall_ms = min(context.device.milliseconds(run, CALLS) for _ in range(3))
-    with torch.profiler.profile(activities=[kind]) as profiler:
+    with torch.profiler.profile(activities=[kind], acc_events=True) as profiler:
         for _ in range(CALLS):
             run()
         context.device.synchronize()
