@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from fastrnn.recurrence.backends.base import OutputGrads
 from fastrnn.recurrence.problem import LayerArgs
+
+from .stand_ins import Bench
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +22,14 @@ def _poisoned_memory() -> Iterator[None]:
     assert torch.empty(3).isnan().all()
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A selector over stand-ins, with settings as usual."""
+    monkeypatch.delenv("FASTRNN_AUTOTUNE", raising=False)
+    monkeypatch.delenv("FASTRNN_BACKEND", raising=False)
+    return Bench(tmp_path / "decisions.json")
 
 
 @dataclass(frozen=True)

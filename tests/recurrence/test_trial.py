@@ -2,7 +2,6 @@
 
 import datetime
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,17 +17,6 @@ from fastrnn.recurrence.reference import lstm_reference
 from .stand_ins import COST, PROBLEM, WRONG_OUTPUTS, Bench, StandIn, raises
 
 TRAINING = replace(PROBLEM, training=True)
-
-
-@pytest.fixture(autouse=True)
-def _autotune_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FASTRNN_AUTOTUNE", raising=False)
-    monkeypatch.delenv("FASTRNN_BACKEND", raising=False)
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "decisions.json")
 
 
 # Who wins.
