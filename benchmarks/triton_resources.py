@@ -6,7 +6,7 @@ registers, stack, shared memory and the instructions of the main loop as JSON an
 table under ``benchmarks/results/``. With ``--check`` it only compares with what is stored.
 
 With ``--everything`` it compiles every kernel that a call can ask for (about 2,500 for each
-capability, a quarter of an hour each) and stores how many there are, and what is wrong with them.
+capability, about 20 minutes each) and stores how many there are, and what is wrong with them.
 """
 
 from __future__ import annotations
