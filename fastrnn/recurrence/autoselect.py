@@ -2,8 +2,8 @@
 
 A class of problems is tried out once per device and remembered; see `decisions`. Where no trial may
 run, what is known counts, else the baseline: `cudnn` where it supports the problem, else the last
-backend, which is plain torch. So no number ever comes from a kernel that was not checked on this
-GPU, and nothing is slower than the baseline.
+backend, which is plain torch. So no number ever comes from a kernel that was not checked on such a
+GPU.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def _recurrent_gradient(problem: Problem, args: LayerArgs, y: Tensor, grad_gates
 def _summed_over_steps(a: Tensor, b: Tensor) -> Tensor:
     """Multiply ``[N, M]`` transposed by ``[N, K]``; the sum over N is at least float32.
 
-    For 16-bit results torch lets cuBLAS add partial sums in 16 bits; N is large here, so it does.
+    For 16-bit results torch lets cuBLAS add partial sums in 16 bits, which pays for a large N.
     """
     if a.dtype.itemsize > 2:
         return torch.mm(a.t(), b)

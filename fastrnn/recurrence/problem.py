@@ -147,13 +147,13 @@ class Problem:
                     f"lengths is on {args.lengths.device}; it should be on the CPU or, as x, on "
                     f"{x.device}"
                 )
+            check_lengths(args.lengths, batch_size, seq_len)
             copied = args.lengths.device != x.device and is_capturing(x.device)
             if copied and not leaves_nothing_out(args.lengths, seq_len):
                 raise ValueError(
                     "lengths is on the CPU, from where a CUDA graph cannot capture a copy; it "
                     f"should be on {x.device} as long as one is captured"
                 )
-            check_lengths(args.lengths, batch_size, seq_len)
         return cls(
             seq_len=seq_len,
             batch_size=batch_size,

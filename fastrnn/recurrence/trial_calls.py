@@ -67,8 +67,11 @@ def _random_lengths(problem: Problem, *, exact: bool) -> Tensor:
     """From T/4 to T and on the CPU, where cudnn wants them; with a zero and on the device."""
     t, b = problem.seq_len, problem.batch_size
     rng = torch.Generator().manual_seed(0)
-    lengths = torch.randint(max(1, t // 4), t + 1, (b,), generator=rng, device="cpu")
-    lengths[0] = t
+    shortest = max(1, t // 4)
+    lengths = torch.randint(shortest, t + 1, (b,), generator=rng, device="cpu")
+    lengths[-1] = (shortest + t) // 2  # all full, they would be dropped
+    if b > 1:
+        lengths[0] = t
     if not exact:
         return lengths
     if b > 1:

@@ -55,6 +55,15 @@ def test_lengths_that_leave_nothing_out_are_dropped(in_use: Bench) -> None:
         assert {run.variable_length for run in in_use.fast.runs} == {varies}
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_trials_of_lengths_keep_them(in_use: Bench, batch_size: int) -> None:
+    """Full ones would be dropped, and another problem timed."""
+    in_use.selector.trial_runner = ops._run_as_called
+    in_use.choose(replace(PROBLEM, batch_size=batch_size, variable_length=True))
+    runs = [*in_use.fast.runs, *in_use.cudnn.runs]
+    assert {run.variable_length for run in runs} == {True}
+
+
 def test_the_operators_run_the_trials() -> None:
     assert dispatch._selector.trial_runner is ops._run_as_called
 
