@@ -6,7 +6,7 @@
 #pragma once
 
 #if defined(__CUDACC__)
-#define FASTRNN_INLINE __host__ __device__ __forceinline__
+#define FASTRNN_INLINE __device__ __forceinline__
 #else
 #define FASTRNN_INLINE inline __attribute__((always_inline))
 #endif
@@ -19,12 +19,18 @@ struct CellStep {
   V i, f, g, o, c, h;
 };
 
-// i, f, o = sigmoid(z), g = tanh(z); c = f*c_prev + i*g; h = o*tanh(c).
+// i, f, o = sigmoid(z), g = tanh(z).
+template <class Math, class V>
+static FASTRNN_INLINE void cell_gates(V z_i, V z_f, V z_g, V z_o, V& i, V& f, V& g, V& o) {
+  Math::sigmoid_and_tanh(z_i, z_g, i, g);
+  Math::sigmoid_pair(z_f, z_o, f, o);
+}
+
+// The gates; c = f*c_prev + i*g; h = o*tanh(c).
 template <class Math, class V>
 static FASTRNN_INLINE CellStep<V> cell_forward(V z_i, V z_f, V z_g, V z_o, V c_prev) {
   CellStep<V> step;
-  Math::sigmoid_and_tanh(z_i, z_g, step.i, step.g);
-  Math::sigmoid_pair(z_f, z_o, step.f, step.o);
+  cell_gates<Math>(z_i, z_f, z_g, z_o, step.i, step.f, step.g, step.o);
   step.c = step.f * c_prev + step.i * step.g;
   step.h = step.o * Math::tanh(step.c);
   return step;

@@ -11,6 +11,7 @@ from fastrnn.recurrence.autoselect import AutoSelector, considers
 from fastrnn.recurrence.backends import (
     Backend,
     CpuBackend,
+    CudaBackend,
     CudnnBackend,
     EagerBackend,
     TritonBackend,
@@ -22,6 +23,7 @@ BACKEND_VARIABLE = "FASTRNN_BACKEND"
 
 BACKENDS: tuple[Backend, ...] = (
     CpuBackend(),
+    CudaBackend(),
     TritonBackend(),
     CudnnBackend(),
     EagerBackend(),

@@ -15,6 +15,7 @@ from fastrnn.recurrence.problem import LayerArgs
 from fastrnn.recurrence.verification import Expectation, expect, verify
 
 from .conftest import Case
+from .emulated import emulate_cuda
 
 SEQ_LENS = (1, 3, 7, 16)
 BATCH_SIZES = (1, 3, 11, 16)
@@ -23,18 +24,21 @@ HIDDEN_SIZES = (1, 5, 17, 32)
 LENGTHS = ("none", "random", "zeros", "equal")
 ISAS = ("avx512", "avx2", "portable")
 
-# Triton's kernels are interpreted here, slowly: fewer cases of the same grid.
+# Triton's kernels are interpreted here, and those in CUDA emulated, slowly: fewer cases.
 INTERPRETED = ("triton", "")
+EMULATED = ("cuda", "")
 VARIANTS = [("eager", ""), *(("cpu", isa) for isa in ISAS)]
 HAVE_THEIR_OWN_FILE = {"cudnn"}
-EVERY_NTH_INTERPRETED = 5
+EVERY_NTH = {INTERPRETED: 5, EMULATED: 3}
 
 DTYPES = {
     "eager": (torch.float32, torch.float64),
     "cpu": (torch.float32, torch.float64),
     "triton": (torch.float32, torch.float16, torch.bfloat16),
+    "cuda": (torch.float32, torch.float16, torch.bfloat16),
 }
-GRID = [(variant, dtype) for variant in (*VARIANTS, INTERPRETED) for dtype in DTYPES[variant[0]]]
+ALL = (*VARIANTS, INTERPRETED, EMULATED)
+GRID = [(variant, dtype) for variant in ALL for dtype in DTYPES[variant[0]]]
 
 
 def variant_id(variant: tuple[str, str]) -> str:
@@ -46,6 +50,8 @@ GRID_IDS = [f"{variant_id(variant)}-{str(dtype)[6:]}" for variant, dtype in GRID
 
 def prepared(variant: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     name, isa = variant
+    if name == "cuda":
+        emulate_cuda(monkeypatch)
     if isa:
         require_isa(isa)
         monkeypatch.setenv("FASTRNN_CPU_ISA", isa)
@@ -57,7 +63,7 @@ def host_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     return prepared(request.param, monkeypatch)
 
 
-@pytest.fixture(params=[*VARIANTS, INTERPRETED], ids=variant_id)
+@pytest.fixture(params=ALL, ids=variant_id)
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return prepared(request.param, monkeypatch)
 
@@ -108,7 +114,7 @@ def test_grid(
     sizes = itertools.product(SEQ_LENS, BATCH_SIZES, INPUT_SIZES)
     options = itertools.cycle(itertools.product(LENGTHS, (False, True), (True, False)))
     for seed, ((t, b, i), (lengths, states, bias)) in enumerate(zip(sizes, options, strict=False)):
-        if variant == INTERPRETED and seed % EVERY_NTH_INTERPRETED:
+        if seed % EVERY_NTH.get(variant, 1):
             continue
         case = Case(
             t, b, i, hidden_size, num_directions, lengths, states, bias,
@@ -162,13 +168,16 @@ def test_small_signals_keep_their_relative_accuracy(backend: str, scale: float) 
         ("cpu", torch.float32),
         *(
             (name, dtype)
-            for name in ("eager", "triton")
+            for name in ("eager", "triton", "cuda")
             for dtype in (torch.float32, torch.float16, torch.bfloat16)
         ),
     ],
 )
-def test_small_steps_of_the_cell_state_add_up(name: str, dtype: torch.dtype) -> None:
+def test_small_steps_of_the_cell_state_add_up(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each step adds 2**-12 to a cell state of 1: rounded to 16 bits it would stay there."""
+    prepared((name, ""), monkeypatch)
     hidden, steps, step = 8, 512, 2.0**-12
     bias = torch.zeros(1, 4, hidden)
     bias[:, :2], bias[:, 2] = 20.0, step  # i and f are open, g is the step

@@ -189,10 +189,10 @@ def test_views_on_odd_addresses_are_copied(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_lengths_out_of_range_reach_no_other_memory() -> None:
     """On a GPU nobody reads lengths before the launch, so the launch must bound them."""
-    from fastrnn.recurrence.backends.triton import _by_falling_length
+    from fastrnn.recurrence.gpu_tensors import by_falling_length
 
     problem = replace(PROBLEM, batch_size=4, seq_len=8)
-    order, lengths = _by_falling_length(torch.tensor([3, 1 << 40, -5, 9]), problem)
+    order, lengths = by_falling_length(torch.tensor([3, 1 << 40, -5, 9]), problem)
     assert lengths is not None
     assert order is not None
     assert lengths.tolist() == [8, 8, 3, 0]

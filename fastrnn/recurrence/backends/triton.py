@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -19,7 +18,14 @@ from fastrnn.recurrence.backends.base import (
     WantedGrads,
 )
 from fastrnn.recurrence.gate_gradients import input_gradients
-from fastrnn.recurrence.precision import matmul_precision
+from fastrnn.recurrence.gpu_tensors import (
+    by_falling_length,
+    dense,
+    input_share,
+    lengths_on_device,
+    on_device_of,
+    product_precision,
+)
 from fastrnn.recurrence.problem import LayerArgs, Problem
 from fastrnn.recurrence.tracing import constant_while_tracing
 from fastrnn.recurrence.triton_kernels.config import (
@@ -91,16 +97,18 @@ class TritonBackend:
 
     def forward(self, problem: Problem, args: LayerArgs) -> ForwardResult:
         """Multiply the input beforehand, unless the kernel does, then run all steps at once."""
-        with torch.no_grad(), _on(problem):
+        with torch.no_grad(), on_device_of(problem):
             p = pad_problem(problem)
-            args = pad_args(problem, args).map(_dense)
-            order, lengths = _by_falling_length(args.lengths, p)
+            args = pad_args(problem, args).map(dense)
+            order, lengths = by_falling_length(args.lengths, p)
             reserve = args.x.new_empty(self.reserve_shape(problem))
             fused = fuses_input(p.dtype, p.input_size)
             gates, cells = _split_reserve(reserve, p) if p.training else (None, None)
             if not fused:
-                with _product_precision(p):
-                    gates = _input_share(p, args, gates)
+                columns = p.num_directions * 4 * p.hidden_size
+                w_ih = args.w_ih.view(columns, p.input_size)
+                bias = None if args.bias is None else args.bias.view(-1)
+                gates = input_share(args.x, w_ih, bias, p, out=gates)
             new = args.x.new_empty if lengths is None else args.x.new_zeros
             y = new(p.output_shape)
             h_n = args.x.new_empty(p.num_directions, p.batch_size, p.hidden_size)
@@ -133,14 +141,14 @@ class TritonBackend:
         wanted: WantedGrads,
     ) -> InputGrads:
         """Run all steps backward at once, then form the weights' gradients by one product each."""
-        with torch.no_grad(), _on(problem):
-            args = args._replace(lengths=_on_device(args.lengths, problem)).map(_dense)
+        with torch.no_grad(), on_device_of(problem):
+            args = args._replace(lengths=lengths_on_device(args.lengths, problem)).map(dense)
             p, padded = pad_problem(problem), pad_args(problem, args)
             by_gate = padded.w_hh.view(p.num_directions, 4, p.hidden_size, p.hidden_size)
             grad_y, grad_h_n, grad_c_n = (
-                None if g is None else _dense(g) for g in pad_output_grads(problem, grads)
+                None if g is None else dense(g) for g in pad_output_grads(problem, grads)
             )
-            order, lengths = _by_falling_length(args.lengths, p)
+            order, lengths = by_falling_length(args.lengths, p)
             gates, cells = _split_reserve(reserve, p)
             new = args.x.new_empty if lengths is None else args.x.new_zeros
             grad_gates = new(p.seq_len, p.batch_size, p.num_directions * 4 * p.hidden_size)
@@ -162,7 +170,7 @@ class TritonBackend:
             }
             _kernels().launch("backward", p, tensors)
             grad_gates = cut_units(grad_gates, problem, groups=p.num_directions * 4)
-            with _product_precision(p):
+            with product_precision(p):
                 found = input_gradients(problem, args, y, grad_gates, wanted)
             h_0 = cut_units(grad_h_0, problem, groups=1) if wanted.h_0 else None
             c_0 = cut_units(grad_c_0, problem, groups=1) if wanted.c_0 else None
@@ -224,42 +232,6 @@ def _lacking(gpu: torch.device, dtype: torch.dtype, hidden_size: int) -> tuple[s
     return ()
 
 
-def _on(problem: Problem) -> AbstractContextManager[object]:
-    """Make the problem's device the current one."""
-    return torch.cuda.device(problem.device) if problem.device.type == "cuda" else nullcontext()
-
-
-def _product_precision(problem: Problem) -> AbstractContextManager[None]:
-    """Let torch's products follow its setting for RNNs; only for these, as others see it too."""
-    if problem.device.type == "cuda" and problem.dtype == torch.float32:
-        return matmul_precision(allow_tf32=problem.allow_tf32)
-    return nullcontext()
-
-
-def _dense(tensor: Tensor) -> Tensor:
-    """Contiguous, and on an address that allows the widest loads: else Triton compiles anew."""
-    tensor = tensor.contiguous()
-    return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
-
-
-def _on_device(lengths: Tensor | None, problem: Problem) -> Tensor | None:
-    """Copy lengths; not converted before, for then those in pinned memory would lose it."""
-    return None if lengths is None else lengths.to(problem.device, non_blocking=True)
-
-
-def _by_falling_length(
-    lengths: Tensor | None, problem: Problem
-) -> tuple[Tensor | None, Tensor | None]:
-    """Sort rows by falling length, so that a tile's sequences are about equally long."""
-    on_device = _on_device(lengths, problem)
-    if on_device is None:
-        return None, None
-    # Lengths on a GPU are never read on the host: out of range they must not reach other memory.
-    in_range = on_device.clamp(0, problem.seq_len).to(torch.int32)
-    falling = in_range.sort(descending=True, stable=True)
-    return falling.indices, falling.values
-
-
 def _reserve_sizes(problem: Problem) -> tuple[int, int]:
     """Elements of the input's dtype that the gates and then the cell states take.
 
@@ -277,16 +249,3 @@ def _split_reserve(reserve: Tensor, problem: Problem) -> tuple[Tensor, Tensor]:
         reserve[:gates].view(-1, p.num_directions * 4 * p.hidden_size),
         reserve[gates:].view(torch.float32),
     )
-
-
-def _input_share(problem: Problem, args: LayerArgs, gates: Tensor | None) -> Tensor:
-    """Multiply the input, bias folded in, for all gates of both directions at once."""
-    p = problem
-    x = args.x.view(-1, p.input_size)
-    columns = p.num_directions * 4 * p.hidden_size
-    w_ih = args.w_ih.view(columns, p.input_size).t()
-    if gates is None:
-        gates = x.new_empty(x.shape[0], columns)
-    if args.bias is None:
-        return torch.mm(x, w_ih, out=gates)
-    return torch.addmm(args.bias.view(-1), x, w_ih, out=gates)
