@@ -138,7 +138,7 @@ PYBIND11_MODULE(FASTRNN_MODULE, m) {
   m.def("driver_fault", &driver_fault, "Why no kernel can be launched here; empty if one can.");
 #endif
   m.attr("tile_rows") = kTileRows;
-  m.attr("max_hidden_size") = kMaxHidden;
+  m.attr("padded_sizes") = py::make_tuple(kPaddedSizes[0], kPaddedSizes[1], kPaddedSizes[2]);
 
   // Local to the module: beside it, tests load the emulated one, which has the same types.
   py::class_<Device>(m, "Device", py::module_local(), "What planning must know of a GPU.")

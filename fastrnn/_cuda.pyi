@@ -3,7 +3,7 @@
 __version__: str
 device_type: str
 tile_rows: int
-max_hidden_size: int
+padded_sizes: tuple[int, ...]
 
 def driver_fault() -> str: ...
 

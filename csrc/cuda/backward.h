@@ -1,9 +1,10 @@
 // All steps of a tile of sequences in one direction, from the last to the first.
 //
 // A thread owns two units of two sequences. From their gates and cell states it forms the gradients
-// before activation, which go to memory, where the gates were, and to shared memory. From there
-// the gradient of the state before is W_hh^T times those of all units; it arrives in the registers
-// of its owner. One barrier separates the steps, as there are two buffers.
+// before activation, which go to shared memory; from there the gradient of the state before is
+// W_hh^T times those of all units, and arrives in the registers of its owner. One barrier separates
+// the steps, as there are two buffers. To memory, where the gates were, the gradients go while the
+// products are under way, and what the next step needs is fetched a step ahead.
 #pragma once
 
 #include "../cell.h"
@@ -66,41 +67,37 @@ struct BackwardBlock {
   }
 
   FASTRNN_DEVICE float of_state(const void* from, int upper, int r) const {
-    if (!from || !own.exists[r] || !has_unit(upper)) return 0.0f;
+    if (!from || !own.exists(r) || !has_unit(upper)) return 0.0f;
     const int64_t at = own.state(r, direction, arguments.sizes) + unit(upper);
     return A::to_float(static_cast<const Element*>(from)[at]);
   }
 
-  FASTRNN_DEVICE void fetch(Saved& saved, int step) const {
-    const Sizes& sizes = arguments.sizes;
+  // Of a step, whose units lie at `now`.
+  FASTRNN_DEVICE void fetch(Saved& saved, int step, const Offsets& now) const {
     const Element* gates = static_cast<const Element*>(arguments.gates);
     const Element* grad_y = static_cast<const Element*>(arguments.grad_y);
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      if (step < 0 || !own.valid(r, step)) continue;
-      const int64_t now = own.units(r, step, direction, sizes);
-      const int64_t before = step > 0 ? own.units(r, step - 1, direction, sizes) : 0;
+    for (int r = 0; r < 2; ++r)
 #pragma unroll
       for (int upper = 0; upper < 2; ++upper) {
-        if (!has_unit(upper)) continue;
-        saved.gates[upper][r] = load_gates(gates + 4 * (now + unit(upper)));
+        if (step < 0 || !own.valid(r, step) || !has_unit(upper)) continue;
+        const int64_t at = now.at[r] + unit(upper);
+        saved.gates[upper][r] = load_gates(gates + 4 * at);
         saved.c_prev[upper][r] =
-            step > 0 ? arguments.cells[before + unit(upper)] : of_state(arguments.c_0, upper, r);
-        if (grad_y) saved.grad_y[upper][r] = grad_y[now + unit(upper)];
+            step > 0 ? arguments.cells[at - now.stride] : of_state(arguments.c_0, upper, r);
+        if (grad_y) saved.grad_y[upper][r] = grad_y[at];
       }
-    }
   }
 
   // Some steps ahead of `fetch`, which then waits for the L2 cache at most.
-  FASTRNN_DEVICE void prefetch(int step) const {
-    if (step < 1) return;
+  FASTRNN_DEVICE void prefetch(int step, const Offsets& now) const {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      if (!own.valid(r, step)) continue;
-      const int64_t now = own.units(r, step, direction, arguments.sizes) + unit(0);
-      gpu::prefetch(static_cast<const Element*>(arguments.gates) + 4 * now);
-      gpu::prefetch(arguments.cells + own.units(r, step - 1, direction, arguments.sizes) + unit(0));
-      if (arguments.grad_y) gpu::prefetch(static_cast<const Element*>(arguments.grad_y) + now);
+      if (step < 1 || !own.valid(r, step)) continue;
+      const int64_t at = now.at[r] + unit(0);
+      gpu::prefetch(static_cast<const Element*>(arguments.gates) + 4 * at);
+      gpu::prefetch(arguments.cells + at - now.stride);
+      if (arguments.grad_y) gpu::prefetch(static_cast<const Element*>(arguments.grad_y) + at);
     }
   }
 
@@ -111,15 +108,13 @@ struct BackwardBlock {
                 raw_from_gates<A>(grad, true));
   }
 
-  FASTRNN_DEVICE void multiply(float (*sums)[4], int stage) const {
+  FASTRNN_DEVICE void start_products(Sums& products, int stage) const {
     const Rows rows{stages + stage * kStageBytes, kStride};
     const float zeros[1][4] = {};
-    Sums products;
     products.start(zeros);
     recurrent.add_resident(products, 0, rows, kChunks, lane, false);
     recurrent.add_shared(products, shared_weights, kAllFragments, lane.warp, rows, kChunks, lane,
                          false);
-    products.finish(sums, lane);
   }
 
   // A tile's share of the bias's gradient: the lanes of a group have the tile's sequences.
@@ -142,79 +137,129 @@ struct BackwardBlock {
 };
 
 template <class A, int Hidden>
-FASTRNN_KERNEL(backward_layout(A::kPrecision, Hidden).threads)
-lstm_backward(const BackwardArguments arguments) {
-  using Block = BackwardBlock<A, Hidden>;
+struct BackwardPass : BackwardBlock<A, Hidden> {
+  using Base = BackwardBlock<A, Hidden>;
   using Element = typename A::Element;
-  const Sizes& sizes = arguments.sizes;
-  const Block block(arguments);
-  const OwnSequences& own = block.own;
-  const int direction = block.direction;
-  const int steps = steps_of_tile(block.tile, sizes, arguments.sorted);
-  Element* const grad_gates = static_cast<Element*>(arguments.gates);
 
-  float dh[2][2], dc[2][2], c[2][2] = {};
-  Gates grad_bias[2] = {};
-#pragma unroll
-  for (int upper = 0; upper < 2; ++upper)
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      dh[upper][r] = block.of_state(arguments.grad_h_n, upper, r);
-      dc[upper][r] = block.of_state(arguments.grad_c_n, upper, r);
-      const int last = own.sequences[r].length - 1;
-      if (last >= 0 && block.has_unit(upper))
-        c[upper][r] = arguments.cells[own.units(r, last, direction, sizes) + block.unit(upper)];
-    }
+  float dh[2][2], dc[2][2];  // gradients of the states after a step: [unit][sequence]
+  float c[2][2];             // cell states after it
+  Offsets now;
+  typename Base::Saved saved{};
+  RawGates<Element> found[2][2];  // gradients of the gates, as they go to memory
 
-  typename Block::Saved saved{};
-  block.fetch(saved, steps - 1);
-  for (int step = steps - 1; step >= 0; --step) {
-    const typename Block::Saved now = saved;
-    block.fetch(saved, step - 1);
-    block.prefetch(step - kInputStages);
+  // As far as there are registers for it: where there are none, steps take longer anyway.
+  static constexpr bool kStoresLate = sizeof(Element) == 2;
+  static constexpr bool kFetchesEarly = kStoresLate && Hidden < 128;
+  Gates grad_bias[2]{};
+
+  FASTRNN_DEVICE BackwardPass(const BackwardArguments& arguments, int steps)
+      : Base(arguments), now(Offsets::of(this->own, steps - 1, this->direction, arguments.sizes)) {
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      if (!own.valid(r, step)) continue;
-      const int64_t units = own.units(r, step, direction, sizes);
+    for (int upper = 0; upper < 2; ++upper)
 #pragma unroll
-      for (int upper = 0; upper < 2; ++upper) {
-        if (!block.has_unit(upper)) continue;
-        const Gates gates = gates_from_raw<A>(now.gates[upper][r]);
-        const CellStep<float> cell{gates.i, gates.f, gates.g, gates.o, c[upper][r], 0.0f};
-        const float c_prev = now.c_prev[upper][r];
-        const float grad_h = dh[upper][r] + A::to_float(now.grad_y[upper][r]);
-        const auto grad = cell_backward<typename A::Math>(cell, c_prev, grad_h, dc[upper][r]);
-        c[upper][r] = c_prev;
-        dc[upper][r] = grad.c_prev;
-        const Gates found{grad.z_i, grad.z_f, grad.z_g, grad.z_o};
-        grad_bias[upper].i += found.i;
-        grad_bias[upper].f += found.f;
-        grad_bias[upper].g += found.g;
-        grad_bias[upper].o += found.o;
-        store_gates(grad_gates + 4 * (units + block.unit(upper)), raw_from_gates<A>(found, false));
-        block.store_operand(step % 2, upper, r, found);
+      for (int r = 0; r < 2; ++r) {
+        dh[upper][r] = this->of_state(arguments.grad_h_n, upper, r);
+        dc[upper][r] = this->of_state(arguments.grad_c_n, upper, r);
+        c[upper][r] = last_cell(upper, r);
       }
+    this->fetch(saved, steps - 1, now);
+  }
+
+  FASTRNN_DEVICE float last_cell(int upper, int r) const {
+    const int last = this->own.sequences[r].length - 1;
+    if (last < 0 || !this->has_unit(upper)) return 0.0f;
+    const Offsets end = Offsets::of(this->own, last, this->direction, this->arguments.sizes);
+    return this->arguments.cells[end.at[r] + this->unit(upper)];
+  }
+
+  FASTRNN_DEVICE void run_step(int step) {
+    if constexpr (kFetchesEarly) {
+      const typename Base::Saved saved_now = saved;
+      fetch_ahead(step);
+      differentiate(saved_now, step);
+    } else {
+      differentiate(saved, step);
+      if constexpr (!kStoresLate) store(step);
+      fetch_ahead(step);
     }
     gpu::barrier();
+    typename Base::Sums products;
+    this->start_products(products, step % 2);
+    if constexpr (kStoresLate) store(step);
     float sums[1][4];
-    block.multiply(sums, step % 2);
+    products.finish(sums, this->lane);
 #pragma unroll
     for (int upper = 0; upper < 2; ++upper)
 #pragma unroll
       for (int r = 0; r < 2; ++r)
-        if (own.valid(r, step)) dh[upper][r] = sums[0][2 * upper + r];
+        dh[upper][r] = this->own.valid(r, step) ? sums[0][2 * upper + r] : dh[upper][r];
+    now.move(-1);
   }
 
-  block.store_grad_bias(grad_bias);
+  FASTRNN_DEVICE void fetch_ahead(int step) {
+    Offsets ahead = now;
+    ahead.move(-1);
+    this->fetch(saved, step - 1, ahead);
+    ahead.move(1 - kInputStages);
+    this->prefetch(step - kInputStages, ahead);
+  }
+
+  // Past its end a sequence keeps its gradients; what is computed there goes nowhere.
+  FASTRNN_DEVICE void differentiate(const typename Base::Saved& saved_now, int step) {
 #pragma unroll
-  for (int upper = 0; upper < 2; ++upper)
+    for (int upper = 0; upper < 2; ++upper)
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      if (!own.exists[r] || !block.has_unit(upper)) continue;
-      const int64_t at = own.state(r, direction, sizes) + block.unit(upper);
-      static_cast<Element*>(arguments.grad_h_0)[at] = A::from_float(dh[upper][r]);
-      static_cast<Element*>(arguments.grad_c_0)[at] = A::from_float(dc[upper][r]);
-    }
+      for (int r = 0; r < 2; ++r) {
+        const bool valid = this->own.valid(r, step);
+        const Gates gates = gates_from_raw<A>(saved_now.gates[upper][r]);
+        const CellStep<float> cell{gates.i, gates.f, gates.g, gates.o, c[upper][r], 0.0f};
+        const float c_prev = saved_now.c_prev[upper][r];
+        const float grad_h = dh[upper][r] + A::to_float(saved_now.grad_y[upper][r]);
+        const auto grad = cell_backward<typename A::Math>(cell, c_prev, grad_h, dc[upper][r]);
+        const Gates gradients{grad.z_i, grad.z_f, grad.z_g, grad.z_o};
+        this->store_operand(step % 2, upper, r, gradients);
+        found[upper][r] = raw_from_gates<A>(gradients, false);
+        c[upper][r] = valid ? c_prev : c[upper][r];
+        dc[upper][r] = valid ? grad.c_prev : dc[upper][r];
+        grad_bias[upper].i += valid ? gradients.i : 0.0f;
+        grad_bias[upper].f += valid ? gradients.f : 0.0f;
+        grad_bias[upper].g += valid ? gradients.g : 0.0f;
+        grad_bias[upper].o += valid ? gradients.o : 0.0f;
+      }
+  }
+
+  FASTRNN_DEVICE void store(int step) const {
+    Element* const to = static_cast<Element*>(this->arguments.gates);
+#pragma unroll
+    for (int upper = 0; upper < 2; ++upper)
+#pragma unroll
+      for (int r = 0; r < 2; ++r)
+        if (this->own.valid(r, step) && this->has_unit(upper))
+          store_gates(to + 4 * (now.at[r] + this->unit(upper)), found[upper][r]);
+  }
+
+  FASTRNN_DEVICE void end() const {
+    this->store_grad_bias(grad_bias);
+#pragma unroll
+    for (int upper = 0; upper < 2; ++upper)
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        if (!this->own.exists(r) || !this->has_unit(upper)) continue;
+        const int64_t at =
+            this->own.state(r, this->direction, this->arguments.sizes) + this->unit(upper);
+        static_cast<Element*>(this->arguments.grad_h_0)[at] = A::from_float(dh[upper][r]);
+        static_cast<Element*>(this->arguments.grad_c_0)[at] = A::from_float(dc[upper][r]);
+      }
+  }
+};
+
+template <class A, int Hidden>
+FASTRNN_KERNEL(backward_layout(A::kPrecision, Hidden).threads)
+lstm_backward(const BackwardArguments arguments) {
+  const int steps = steps_of_tile(gpu::block_x(), arguments.sizes, arguments.sorted);
+  BackwardPass<A, Hidden> pass(arguments, steps);
+  for (int step = steps - 1; step >= 0; --step) pass.run_step(step);
+  pass.end();
 }
 
 }  // namespace fastrnn::cuda

@@ -78,8 +78,8 @@ struct BackwardLayout {
 
 FASTRNN_BOTH BackwardLayout backward_layout(Precision precision, int hidden) {
   const int chunks = chunks_of(4 * hidden, precision);
-  const int most = precision == Precision::exact ? 14 : 16;
-  return {hidden / kMmaRows * kWarpSize, {chunks, chunks <= 16 ? chunks : most}};
+  const int most = precision == Precision::exact ? 12 : 16;
+  return {hidden / kMmaRows * kWarpSize, {chunks, chunks < most ? chunks : most}};
 }
 
 // 16-row fragments of the two operands.

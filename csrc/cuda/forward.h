@@ -5,6 +5,7 @@
 // to the other of two buffers; one barrier separates the steps. The input of the next step is
 // multiplied before that barrier, while others still compute; those of later steps are on the way.
 // (Without matrix instructions nothing is left over to do it with: there it is multiplied in turn.)
+// What a step gives goes to memory in the next one, while its products are under way.
 #pragma once
 
 #include "../cell.h"
@@ -30,7 +31,8 @@ struct ForwardBlock {
   static constexpr int kGroups = kFragments / kGroup;
   static constexpr int kInputAhead = A::kMatrixUnits ? 1 : 0;  // steps
 
-  using Sums = Accumulator<A, kGroup, 1>;
+  // With few fragments in flight, two sums for each shorten the wait for the last product.
+  using Sums = Accumulator<A, kGroup, A::kMatrixUnits && kPairs == 1 ? 2 : 1>;
   using RecurrentWeights = Weights<A, kFragments, kLayout.recurrent.resident>;
   using InputWeights = Weights<A, kFragments, kResidentInput>;
 
@@ -44,7 +46,7 @@ struct ForwardBlock {
   RecurrentWeights recurrent;
   InputWeights input;
   OwnSequences own;
-  RowCopier copier;
+  RowCopier<kLayout.threads> copier;
 
   FASTRNN_DEVICE explicit ForwardBlock(const ForwardArguments& args, int stages)
       : arguments(args),
@@ -54,7 +56,7 @@ struct ForwardBlock {
         first_fragment(lane.warp * kFragments),
         input_stride(row_bytes(args.input_chunks)),
         own(OwnSequences::of(tile, lane, args.sizes, args.sorted)),
-        copier(RowCopier::of(tile, kLayout.threads, args.sizes, args.sorted)) {
+        copier(RowCopier<kLayout.threads>::of(tile, args.sizes, args.sorted)) {
     const OperandLayout input_layout{args.input_chunks, kResidentInput};
     constexpr int kChunkWords = kAllFragments * kFragmentBytes / 16;
     shared_recurrent = reinterpret_cast<uint4*>(gpu::shared_memory());
@@ -97,7 +99,7 @@ struct ForwardBlock {
 
   // Of an initial state.
   FASTRNN_DEVICE float initial(const void* from, int pair, int r) const {
-    if (!from || !own.exists[r] || !has_unit(pair)) return 0.0f;
+    if (!from || !own.exists(r) || !has_unit(pair)) return 0.0f;
     const int64_t at = own.state(r, direction, arguments.sizes) + unit(pair);
     return A::to_float(static_cast<const Element*>(from)[at]);
   }
@@ -109,34 +111,34 @@ struct ForwardBlock {
 #pragma unroll
     for (int n = 0; n < kFragments; ++n)
 #pragma unroll
-      for (int reg = 0; reg < 4; ++reg) {
-        const int gate = gate_of(n, reg / 2), at = unit(n / 2);
+      for (int upper = 0; upper < 2; ++upper) {
+        const int gate = gate_of(n, upper), at = unit(n / 2);
         const bool there = from && at < hidden_size;
-        bias[n][reg] = there ? A::to_float(from[(direction * 4 + gate) * hidden_size + at]) : 0.0f;
+        const float value =
+            there ? A::to_float(from[(direction * 4 + gate) * hidden_size + at]) : 0.0f;
+        bias[n][2 * upper] = bias[n][2 * upper + 1] = value;  // of both sequences
       }
   }
 
   using RawShare = RawGates<Element>[kPairs][2];
 
-  FASTRNN_DEVICE void fetch_share(RawShare& raw, int step) const {
-    const Element* from = static_cast<const Element*>(arguments.share);
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      if (!own.valid(r, step)) continue;
-      const int64_t units = own.units(r, step, direction, arguments.sizes);
-#pragma unroll
-      for (int pair = 0; pair < kPairs; ++pair)
-        if (has_unit(pair)) raw[pair][r] = load_gates(from + 4 * (units + unit(pair)));
-    }
-  }
-
-  // Some steps ahead of `fetch_share`, which then waits for the L2 cache at most.
-  FASTRNN_DEVICE void prefetch_share(int step) const {
+  // Of a step, whose units lie at `offsets`.
+  FASTRNN_DEVICE void fetch_share(RawShare& raw, int step, const Offsets& offsets) const {
     const Element* from = static_cast<const Element*>(arguments.share);
 #pragma unroll
     for (int r = 0; r < 2; ++r)
-      if (own.valid(r, step))
-        gpu::prefetch(from + 4 * (own.units(r, step, direction, arguments.sizes) + unit(0)));
+#pragma unroll
+      for (int pair = 0; pair < kPairs; ++pair)
+        if (own.valid(r, step) && has_unit(pair))
+          raw[pair][r] = load_gates(from + 4 * (offsets.at[r] + unit(pair)));
+  }
+
+  // Some steps ahead of `fetch_share`, which then waits for the L2 cache at most.
+  FASTRNN_DEVICE void prefetch_share(int step, const Offsets& offsets) const {
+    const Element* from = static_cast<const Element*>(arguments.share);
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+      if (own.valid(r, step)) gpu::prefetch(from + 4 * (offsets.at[r] + unit(0)));
   }
 
   FASTRNN_DEVICE static void unpack_share(float (&sums)[kFragments][4], const RawShare& raw) {
@@ -152,14 +154,22 @@ struct ForwardBlock {
       }
   }
 
-  // Starts the copy of a step's input; always a group of its own, so that groups can be counted.
-  FASTRNN_DEVICE void copy_input(int step, int stage) const {
+  // Row of x of the copier's sequence.
+  FASTRNN_DEVICE const char* input_row(int step) const {
     const Sizes& sizes = arguments.sizes;
-    const int bytes = sizes.input_size * static_cast<int>(sizeof(Element));
+    return static_cast<const char*>(arguments.x) + copier.sequence.row_of(step, direction, sizes) *
+                                                       sizes.input_size *
+                                                       static_cast<int>(sizeof(Element));
+  }
+
+  // Starts the copy of a step's input, which lies at `row`.
+  FASTRNN_DEVICE void copy_input(const char* row, int step, int stage) const {
+    const int bytes = arguments.sizes.input_size * static_cast<int>(sizeof(Element));
     const bool valid = step < copier.sequence.length;
-    const char* from = static_cast<const char*>(arguments.x);
-    if (valid) from += copier.sequence.row_of(step, direction, sizes) * bytes;
-    copier.copy(input_stage(stage), input_stride, from, bytes, arguments.input_width, valid);
+    if (arguments.input_width == 16)
+      copier.template copy<16>(input_stage(stage), input_stride, row, bytes, valid);
+    else
+      copier.template copy<4>(input_stage(stage), input_stride, row, bytes, valid);
   }
 
   FASTRNN_DEVICE void add_input(Sums& sums, int group, int stage) const {
@@ -182,116 +192,189 @@ struct ForwardBlock {
 };
 
 template <class A, int Hidden, bool Fused>
-FASTRNN_KERNEL(forward_layout(A::kPrecision, Hidden).threads)
-lstm_forward(const ForwardArguments arguments) {
-  using Block = ForwardBlock<A, Hidden, Fused>;
+struct ForwardPass : ForwardBlock<A, Hidden, Fused> {
+  using Base = ForwardBlock<A, Hidden, Fused>;
   using Element = typename A::Element;
-  constexpr int kPairs = Block::kPairs;
-  const Sizes& sizes = arguments.sizes;
-  Block block(arguments, state_stages(false));
-  const OwnSequences& own = block.own;
-  const int direction = block.direction;
-  const int steps = steps_of_tile(block.tile, sizes, arguments.sorted);
+  using Sums = typename Base::Sums;
+  static constexpr int kPairs = Base::kPairs;
+  static constexpr int kGroup = Base::kGroup;
+  static constexpr bool kAhead = Fused && Base::kInputAhead;
+  static constexpr int kCopied = kInputStages - 1 + Base::kInputAhead;  // when a step begins
+  static constexpr bool kStoresLate = kPairs == 1;    // with two there are no registers for it,
+  static constexpr bool kStepsOffsets = kPairs == 1;  // nor for where it goes
 
-  Element* const y = static_cast<Element*>(arguments.y);
-  Element* const h_n = static_cast<Element*>(arguments.h_n);
-  Element* const c_n = static_cast<Element*>(arguments.c_n);
-  const auto store_state = [&](int stage, int pair, int r, float h) {
-    char* const row = block.state_stage(stage) + (2 * block.lane.member + r) * Block::kStateStride;
-    reinterpret_cast<Element*>(row)[block.unit(pair)] = A::operand(h);
-  };
-
-  float c[kPairs][2];
-#pragma unroll
-  for (int pair = 0; pair < kPairs; ++pair)
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      c[pair][r] = block.initial(arguments.c_0, pair, r);
-      const float h = block.initial(arguments.h_0, pair, r);
-      store_state(0, pair, r, h);
-      if (own.exists[r] && own.sequences[r].length == 0 && block.has_unit(pair))
-        h_n[own.state(r, direction, sizes) + block.unit(pair)] = A::from_float(h);
-    }
-
+  float c[kPairs][2];    // after the last step
+  Element h[kPairs][2];  // as it goes to y
+  Offsets place;         // of the step whose results are stored next
   // What the sums start with: the bias, or the input's share that was made beforehand.
-  float start[Block::kFragments][4] = {};
-  typename Block::RawShare share{};
-  typename Block::Sums next;
-  constexpr int kCopied = kInputStages - 1 + Block::kInputAhead;  // steps, when a step begins
-  if constexpr (Fused) {
-    block.load_bias(start);
-    for (int n = 0; n < kCopied; ++n) {
-      block.copy_input(n, n);
-      gpu::commit_copies();
+  float start[Base::kFragments][4];
+  typename Base::RawShare share{};
+  Sums next;  // the next step's sums, with its input in them
+  const char* next_input;
+  int64_t input_row_stride;
+
+  FASTRNN_DEVICE explicit ForwardPass(const ForwardArguments& arguments)
+      : Base(arguments, state_stages(false)),
+        place(Offsets::of(this->own, 0, this->direction, arguments.sizes)) {}
+
+  FASTRNN_DEVICE void begin() {
+#pragma unroll
+    for (int pair = 0; pair < kPairs; ++pair)
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        c[pair][r] = this->initial(this->arguments.c_0, pair, r);
+        const float h_0 = this->initial(this->arguments.h_0, pair, r);
+        h[pair][r] = A::from_float(h_0);
+        store_state(0, pair, r, h_0);
+        if (this->own.exists(r) && this->own.sequences[r].length == 0) store_h_n(pair, r);
+      }
+    if constexpr (Fused) {
+      begin_input();
+    } else {
+      this->fetch_share(share, 0, place);
     }
+    gpu::barrier();
+  }
+
+  FASTRNN_DEVICE void begin_input() {
+    const Sizes& sizes = this->arguments.sizes;
+    const int64_t stride =
+        static_cast<int64_t>(sizes.batch_size) * sizes.input_size * int{sizeof(Element)};
+    input_row_stride = this->direction == 0 ? stride : -stride;
+    next_input = this->input_row(0);
+    this->load_bias(start);
+    for (int step = 0; step < kCopied; ++step) copy_next_input(step);
     gpu::wait_copies<kInputStages - 2>();
     gpu::barrier();
-    if constexpr (Block::kInputAhead) {
-      next.start(start);
-      block.add_input(next, 0, 0);
-    }
-  } else {
-    block.fetch_share(share, 0);
+    if constexpr (kAhead) add_next_input(-1);
   }
-  gpu::barrier();
 
-  for (int step = 0; step < steps; ++step) {
-    if constexpr (Fused) {
-      // Its place was read in the step before this one.
-      block.copy_input(step + kCopied, (step + kCopied) % kInputStages);
-      gpu::commit_copies();
-    } else {
-      Block::unpack_share(start, share);
-      block.fetch_share(share, step + 1);
-      block.prefetch_share(step + kInputStages);
-    }
-    float z[Block::kFragments][4];
+  // A group for each step, also for those that are no more, so that groups can be counted.
+  FASTRNN_DEVICE void copy_next_input(int step) {
+    const char* const row = kStepsOffsets ? next_input : this->input_row(step);
+    this->copy_input(row, step, step % kInputStages);
+    gpu::commit_copies();
+    if constexpr (kStepsOffsets) next_input += input_row_stride;
+  }
+
+  FASTRNN_DEVICE void store_state(int stage, int pair, int r, float value) const {
+    char* const row = this->state_stage(stage) + (2 * this->lane.member + r) * Base::kStateStride;
+    reinterpret_cast<Element*>(row)[this->unit(pair)] = A::operand(value);
+  }
+
+  FASTRNN_DEVICE void run_step(int step) {
+    fetch_ahead(step);
+    float z[Base::kFragments][4];
+    if constexpr (kStoresLate && !A::kMatrixUnits) store(step - 1);
 #pragma unroll
-    for (int group = 0; group < Block::kGroups; ++group) {
-      typename Block::Sums sums;
-      if constexpr (Fused && Block::kInputAhead) {
+    for (int group = 0; group < Base::kGroups; ++group) {
+      Sums sums;
+      if constexpr (kAhead) {
         sums = next;
       } else {
-        sums.start(start + group * Block::kGroup);
-        if constexpr (Fused) block.add_input(sums, group, step % kInputStages);
+        sums.start(start + group * kGroup);
+        if constexpr (Fused) this->add_input(sums, group, step % kInputStages);
       }
-      block.add_state(sums, group, step % 2, false);
-      if constexpr (Fused && Block::kInputAhead) {
-        next.start(start);
-        block.add_input(next, group, (step + 1) % kInputStages);
-      }
-      sums.finish(z + group * Block::kGroup, block.lane);
+      this->add_state(sums, group, step % 2, false);
+      if constexpr (kAhead && kPairs == 1) add_next_input(step);
+      if constexpr (kStoresLate && A::kMatrixUnits) store(step - 1);
+      sums.finish(z + group * kGroup, this->lane);
     }
+    activate(z, step);
+    if constexpr (!kStoresLate) store(step);
+    if constexpr (kAhead && kPairs > 1) add_next_input(step);   // now there are registers for it
+    if constexpr (Fused) gpu::wait_copies<kInputStages - 2>();  // what the next step multiplies
+    gpu::barrier();
+  }
 
+  FASTRNN_DEVICE void add_next_input(int step) {
+    next.start(start);
+    this->add_input(next, 0, (step + 1) % kInputStages);
+  }
+
+  // What later steps need comes in.
+  FASTRNN_DEVICE void fetch_ahead(int step) {
+    if constexpr (Fused) {
+      copy_next_input(step + kCopied);  // its place was read in the step before this one
+    } else {
+      Base::unpack_share(start, share);
+      Offsets ahead = kStepsOffsets
+                          ? place
+                          : Offsets::of(this->own, step, this->direction, this->arguments.sizes);
+      ahead.move(kStoresLate && step > 0 ? 2 : 1);
+      this->fetch_share(share, step + 1, ahead);
+      ahead.move(kInputStages - 1);
+      this->prefetch_share(step + kInputStages, ahead);
+    }
+  }
+
+  FASTRNN_DEVICE void store_h_n(int pair, int r) const {
+    if (!this->has_unit(pair)) return;
+    const int64_t at = this->own.state(r, this->direction, this->arguments.sizes);
+    static_cast<Element*>(this->arguments.h_n)[at + this->unit(pair)] = h[pair][r];
+  }
+
+  // Writes what a step has given; before the first one there is nothing.
+  FASTRNN_DEVICE void store(int step) {
+    if (step < 0) return;
+    const ForwardArguments& arguments = this->arguments;
+    Element* const y = static_cast<Element*>(arguments.y);
+    if constexpr (!kStepsOffsets)
+      place = Offsets::of(this->own, step, this->direction, arguments.sizes);
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+#pragma unroll
+      for (int pair = 0; pair < kPairs; ++pair)
+        if (this->own.valid(r, step) && this->has_unit(pair)) {
+          const int64_t at = place.at[r] + this->unit(pair);
+          if (y) y[at] = h[pair][r];
+          if (arguments.cells) arguments.cells[at] = c[pair][r];
+          if (step == this->own.sequences[r].length - 1) store_h_n(pair, r);
+        }
+    if constexpr (kStepsOffsets) place.move(1);
+  }
+
+  // Past its end a sequence keeps its state; what it computes goes nowhere.
+  FASTRNN_DEVICE void activate(const float (&z)[Base::kFragments][4], int step) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      if (!own.valid(r, step)) continue;
-      const int64_t units = own.units(r, step, direction, sizes);
-      const bool last = step == own.sequences[r].length - 1;
+      const bool valid = this->own.valid(r, step);
+      // Without a branch the two sequences' activations overlap, which takes registers.
+      if (kPairs > 1 && !valid) continue;
 #pragma unroll
       for (int pair = 0; pair < kPairs; ++pair) {
         const auto cell =
             cell_forward<typename A::Math>(z[2 * pair][r], z[2 * pair][2 + r], z[2 * pair + 1][r],
                                            z[2 * pair + 1][2 + r], c[pair][r]);
-        c[pair][r] = cell.c;
         store_state((step + 1) % 2, pair, r, cell.h);
-        if (!block.has_unit(pair)) continue;
-        const Element h = A::from_float(cell.h);
-        if (y) y[units + block.unit(pair)] = h;
-        if (last) h_n[own.state(r, direction, sizes) + block.unit(pair)] = h;
-        if (arguments.cells) arguments.cells[units + block.unit(pair)] = cell.c;
+        c[pair][r] = valid ? cell.c : c[pair][r];
+        h[pair][r] = valid ? A::from_float(cell.h) : h[pair][r];
       }
     }
-    if constexpr (Fused) gpu::wait_copies<kInputStages - 2>();  // what the next step multiplies
-    gpu::barrier();
   }
 
+  FASTRNN_DEVICE void end(int steps) {
+    if constexpr (kStoresLate) store(steps - 1);
 #pragma unroll
-  for (int r = 0; r < 2; ++r)
+    for (int r = 0; r < 2; ++r)
 #pragma unroll
-    for (int pair = 0; pair < kPairs; ++pair)
-      if (own.exists[r] && block.has_unit(pair))
-        c_n[own.state(r, direction, sizes) + block.unit(pair)] = A::from_float(c[pair][r]);
+      for (int pair = 0; pair < kPairs; ++pair)
+        if (this->own.exists(r) && this->has_unit(pair)) {
+          const int64_t at =
+              this->own.state(r, this->direction, this->arguments.sizes) + this->unit(pair);
+          static_cast<Element*>(this->arguments.c_n)[at] = A::from_float(c[pair][r]);
+        }
+  }
+};
+
+template <class A, int Hidden, bool Fused>
+FASTRNN_KERNEL(forward_layout(A::kPrecision, Hidden).threads)
+lstm_forward(const ForwardArguments arguments) {
+  ForwardPass<A, Hidden, Fused> pass(arguments);
+  const int steps = steps_of_tile(pass.tile, arguments.sizes, arguments.sorted);
+  pass.begin();
+  for (int step = 0; step < steps; ++step) pass.run_step(step);
+  pass.end(steps);
 }
 
 }  // namespace fastrnn::cuda

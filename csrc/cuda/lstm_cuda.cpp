@@ -1,5 +1,7 @@
 #include "lstm_cuda.h"
 
+#include <stdexcept>
+
 #include "kernels.h"
 
 namespace fastrnn::cuda {
@@ -46,6 +48,8 @@ ForwardArguments completed(const Plan& plan, ForwardArguments arguments) {
   arguments.sizes = plan.sizes;
   arguments.input_chunks = plan.input_chunks;
   arguments.input_width = copy_width(plan.sizes.input_size, plan.precision);
+  if (plan.fuses_input() && arguments.input_width == 2)
+    throw std::invalid_argument("input_size is odd; in 16 bits it should be padded to an even one");
   arguments.state_width = copy_width(plan.sizes.hidden_size, plan.precision);
   arguments.steps_per_slice = plan.steps_per_slice;
   return arguments;

@@ -65,9 +65,10 @@ std::vector<std::string> reasons_against(const Problem& problem, const Device& d
   }
   const int needed = least_shared_bytes(problem, hidden);
   if (needed > device.shared_bytes)
-    reasons.push_back("hidden_size " + text(problem.hidden_size) + " takes " + text(needed) +
-                      " bytes of shared memory" + (problem.training ? " in training" : "") +
-                      "; a block may have " + text(device.shared_bytes));
+    reasons.push_back("the kernels for hidden_size up to " + text(hidden) + " take " +
+                      text(needed) + " bytes of shared memory" +
+                      (problem.training ? " in training" : "") + "; a block may have " +
+                      text(device.shared_bytes));
   return reasons;
 }
 

@@ -47,66 +47,85 @@ FASTRNN_DEVICE void copy_words(uint4* to, const uint4* from, int bytes, int thre
 
 // Copies one row per sequence of the tile into shared memory. A thread always serves the same
 // sequence, so that it need not look it up in every step.
+template <int Threads>
 struct RowCopier {
-  Sequence sequence;
-  int row, first, threads_per_row;
+  static constexpr int kThreadsPerRow = Threads / kTileRows;
 
-  FASTRNN_DEVICE static RowCopier of(int tile, int threads, const Sizes& sizes,
-                                     const Sorted& sorted) {
+  Sequence sequence;
+  int row, first;
+
+  FASTRNN_DEVICE static RowCopier of(int tile, const Sizes& sizes, const Sorted& sorted) {
     RowCopier copier;
-    copier.threads_per_row = threads / kTileRows;
-    copier.row = gpu::thread_index() / copier.threads_per_row;
-    copier.first = gpu::thread_index() % copier.threads_per_row;
+    copier.row = gpu::thread_index() / kThreadsPerRow;
+    copier.first = gpu::thread_index() % kThreadsPerRow;
     copier.sequence = Sequence::at(tile * kTileRows + copier.row, sizes, sorted);
     return copier;
   }
 
   // `to` is the tile's first row, `from` this sequence's; zeros in its place if not `valid`.
-  FASTRNN_DEVICE void copy(char* to, int stride, const char* from, int bytes, int width,
-                           bool valid) const {
-    char* const row_to = to + row * stride;
-    if (width == 16) {
-      for (int at = first * 16; at < bytes; at += threads_per_row * 16)
-        gpu::copy_async<16>(row_to + at, valid ? from + at : nullptr, valid);
-    } else if (width == 4) {
-      for (int at = first * 4; at < bytes; at += threads_per_row * 4)
-        gpu::copy_async<4>(row_to + at, valid ? from + at : nullptr, valid);
-    } else {  // there are no such copies of 2 bytes
-      for (int at = first * 2; at < bytes; at += threads_per_row * 2)
-        *reinterpret_cast<uint16_t*>(row_to + at) =
-            valid ? *reinterpret_cast<const uint16_t*>(from + at) : uint16_t{0};
-    }
+  template <int Width>
+  FASTRNN_DEVICE void copy(char* to, int stride, const char* from, int bytes, bool valid) const {
+    for (int at = first * Width; at < bytes; at += kThreadsPerRow * Width)
+      gpu::copy_async<Width>(to + row * stride + at, valid ? from + at : nullptr, valid);
+  }
+
+  // The same at once, for rows that lie too odd for a copy that is not waited for.
+  FASTRNN_DEVICE void copy_now(char* to, int stride, const char* from, int bytes,
+                               bool valid) const {
+    for (int at = first * 2; at < bytes; at += kThreadsPerRow * 2)
+      *reinterpret_cast<uint16_t*>(to + row * stride + at) =
+          valid ? *reinterpret_cast<const uint16_t*>(from + at) : uint16_t{0};
   }
 };
 
-// The two sequences, and the offsets of their units in [T, B, D, H], that a thread computes.
+// The two sequences that a thread computes.
 struct OwnSequences {
   Sequence sequences[2];
-  bool exists[2];
+  int first_place, places;
 
   FASTRNN_DEVICE static OwnSequences of(int tile, const Lane& lane, const Sizes& sizes,
                                         const Sorted& sorted) {
     OwnSequences own;
+    own.first_place = tile * kTileRows + 2 * lane.member;
+    own.places = sizes.batch_size;
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int place = tile * kTileRows + 2 * lane.member + r;
-      own.sequences[r] = Sequence::at(place, sizes, sorted);
-      own.exists[r] = place < sizes.batch_size;
-    }
+    for (int r = 0; r < 2; ++r) own.sequences[r] = Sequence::at(own.first_place + r, sizes, sorted);
     return own;
   }
 
-  FASTRNN_DEVICE bool valid(int r, int step) const { return step < sequences[r].length; }
+  // In the last tile there may be fewer than eight.
+  FASTRNN_DEVICE bool exists(int r) const { return first_place + r < places; }
 
-  FASTRNN_DEVICE int64_t units(int r, int step, int direction, const Sizes& sizes) const {
-    const int64_t row = sequences[r].row_of(step, direction, sizes);
-    return (row * sizes.num_directions + direction) * sizes.hidden_size;
-  }
+  FASTRNN_DEVICE bool valid(int r, int step) const { return step < sequences[r].length; }
 
   // Of [D, B, H].
   FASTRNN_DEVICE int64_t state(int r, int direction, const Sizes& sizes) const {
     return (static_cast<int64_t>(direction) * sizes.batch_size + sequences[r].index) *
            sizes.hidden_size;
+  }
+};
+
+// Where the units of a thread's two sequences lie in [T, B, D, H] at some step. To go on by a step
+// is one addition, where each offset by itself takes several products of 64 bits.
+struct Offsets {
+  int64_t at[2];
+  int64_t stride;  // from a step to the next
+
+  FASTRNN_DEVICE static Offsets of(const OwnSequences& own, int step, int direction,
+                                   const Sizes& sizes) {
+    Offsets offsets;
+    const int64_t row = static_cast<int64_t>(sizes.num_directions) * sizes.hidden_size;
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+      offsets.at[r] = own.sequences[r].row_of(step, direction, sizes) * row +
+                      static_cast<int64_t>(direction) * sizes.hidden_size;
+    offsets.stride = (direction == 0 ? row : -row) * sizes.batch_size;
+    return offsets;
+  }
+
+  FASTRNN_DEVICE void move(int steps) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) at[r] += steps * stride;
   }
 };
 

@@ -22,7 +22,7 @@ def _poisoned_memory() -> None:
     """Switch the poisoning off here: opcheck compares whole tensors, unset reserves included."""
 
 
-@pytest.mark.parametrize("backend", ["cpu", "eager", "triton"])
+@pytest.mark.parametrize("backend", ["cpu", "eager", "triton", "cuda"])
 @pytest.mark.parametrize("lengths", ["none", "equal"])
 @pytest.mark.parametrize("num_directions", [1, 2])
 def test_opcheck(backend: str, lengths: str, num_directions: int) -> None:
@@ -62,7 +62,7 @@ def test_gradients_of_gradients(backend: str) -> None:
     assert torch.autograd.gradgradcheck(run, inputs)
 
 
-@pytest.mark.parametrize("backend", ["cpu", "eager", "triton"])
+@pytest.mark.parametrize("backend", ["cpu", "eager", "triton", "cuda"])
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_autocast_changes_nothing(backend: str, create_graph: bool) -> None:
     args, grads = Case(4, 3, 2, 5, 2, "random", states=True).build()

@@ -84,9 +84,15 @@ class CudaBackend:
             reasons.append(f"T, B and I may be at most {_MAX_SIZE}")
         if p.dtype not in self.tolerance:
             return [*reasons, f"dtype {p.dtype} is not float32, float16 or bfloat16"]
-        if not reasons:
-            precision = _precision(p)
-            reasons += _device_reasons(module, p.device, precision, p.hidden_size, p.training)
+        # Compared, not passed on: a compiled program may hold a symbol in the place of the number.
+        padded = next((size for size in module.padded_sizes if p.hidden_size <= size), None)
+        if padded is None:
+            reasons.append(
+                f"hidden_size is {p.hidden_size}; one block holds the recurrent weights of at most "
+                f"{module.padded_sizes[-1]} units"
+            )
+        elif not reasons:
+            reasons += _device_reasons(module, p.device, _precision(p), padded, p.training)
         return reasons
 
     def reserve_shape(self, problem: Problem) -> tuple[int, ...]:

@@ -1,0 +1,268 @@
+"""The CUDA backend beside the common grid, its kernels emulated: sizes, precisions, launches."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fastrnn.recurrence.backends import CudaBackend
+from fastrnn.recurrence.backends import cuda as cuda_module
+from fastrnn.recurrence.backends.base import WantedGrads
+from fastrnn.recurrence.dispatch import backend_by_name
+from fastrnn.recurrence.ops import lstm_layer
+from fastrnn.recurrence.problem import Problem
+from fastrnn.recurrence.verification import OUTPUT_NAMES, expect
+
+from .conftest import Case, detached
+from .emulated import emulate_cuda, emulated_module
+from .test_backends import assert_right
+
+TF32_EPS = 2.0**-10
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+PROBLEM = Problem(8, 2, 3, 4, 1, 0, torch.float16, torch.device("cpu"))
+
+
+@pytest.fixture(autouse=True)
+def _emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    emulate_cuda(monkeypatch)
+
+
+def cuda() -> CudaBackend:
+    backend = backend_by_name("cuda")
+    assert isinstance(backend, CudaBackend)
+    return backend
+
+
+def test_supports_ends_at_128_units() -> None:
+    for dtype in DTYPES:
+        assert cuda().supports(replace(PROBLEM, dtype=dtype, hidden_size=128)) == []
+        (reason,) = cuda().supports(replace(PROBLEM, dtype=dtype, hidden_size=129))
+        assert reason.startswith("hidden_size is 129; one block holds")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"dtype": torch.float64}, "float64 is not"),
+        ({"proj_size": 2}, "proj_size"),
+        ({"batch_size": 0}, "no elements"),
+        ({"input_size": 0}, "no elements"),
+        ({"seq_len": 2**30 + 1}, "at most 1073741824"),
+        ({"device": torch.device("meta")}, "meta, not on a GPU"),
+    ],
+)
+def test_supports_gives_reasons(change: dict[str, Any], reason: str) -> None:
+    assert reason in "; ".join(cuda().supports(replace(PROBLEM, **change)))
+
+
+def test_without_the_native_module_there_is_a_reason() -> None:
+    backend = CudaBackend()
+    backend._import = (None, ["the package was built without CUDA"])
+    assert backend.unavailable() == ["the package was built without CUDA"]
+    assert backend.supports(PROBLEM) == ["the package was built without CUDA"]
+
+
+def test_a_gpu_that_torch_cannot_see_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    native = cuda()._native()
+    monkeypatch.setattr(native, "device_type", "cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert cuda().unavailable() == ["torch sees no GPU"]
+    monkeypatch.setattr(native, "driver_fault", lambda: "there is no CUDA driver")
+    assert cuda().unavailable() == ["there is no CUDA driver"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert cuda().unavailable() == ["there is no CUDA driver"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("hidden_size", [31, 33, 63, 64, 65, 96, 127, 128])
+def test_hidden_sizes_around_those_of_the_instances(hidden_size: int, dtype: torch.dtype) -> None:
+    assert_right("cuda", Case(4, 9, 5, hidden_size, 2, "random", True, dtype=dtype))
+
+
+# Widths of copies: 16, 4 and 2 bytes; the last fused one, and the first that is not.
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("input_size", [1, 2, 3, 8, 31, 33, 84, 95, 96, 97, 200])
+def test_input_sizes_around_the_limit_of_fusing(input_size: int, dtype: torch.dtype) -> None:
+    for hidden_size in (20, 64) if input_size in (3, 96, 97) else (33,):
+        for bias in (True, False):
+            assert_right(
+                "cuda", Case(7, 3, input_size, hidden_size, 2, "zeros", bias=bias, dtype=dtype)
+            )
+
+
+@pytest.mark.parametrize("schedule", ["ascending", "descending", "shuffled"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_warps_may_run_in_any_order(schedule: str, dtype: torch.dtype) -> None:
+    """With a barrier too few, a warp that runs ahead would find or leave wrong numbers."""
+    native = emulated_module()
+    native.set_schedule(schedule)
+    try:
+        for hidden_size, input_size in ((64, 84), (64, 100), (128, 3), (32, 40)):
+            assert_right("cuda", Case(9, 11, input_size, hidden_size, 2, "random", dtype=dtype))
+    finally:
+        native.set_schedule("ascending")
+
+
+@settings(max_examples=settings.default.max_examples)
+@given(
+    seq_len=st.integers(1, 12),
+    batch_size=st.integers(1, 19),
+    input_size=st.integers(1, 110),
+    hidden_size=st.integers(1, 128),
+    num_directions=st.sampled_from([1, 2]),
+    lengths=st.sampled_from(["none", "random", "zeros", "equal"]),
+    states=st.booleans(),
+    bias=st.booleans(),
+    contiguous=st.booleans(),
+    dtype=st.sampled_from(DTYPES),
+    scale=st.sampled_from([1.0, 1e-3]),
+    seed=st.integers(0, 2**31),
+)
+def test_random_problems(**options: Any) -> None:
+    case = Case(**options)
+    # Smaller numbers than that have no digits left in float16.
+    assert_right("cuda", replace(case, scale=1.0) if case.dtype == torch.float16 else case)
+
+
+def results_of(case: Case) -> dict[str, Tensor]:
+    args, grads = case.build()
+    outputs = lstm_layer(args, "cuda")
+    inputs = {
+        f"grad {name}": t for name, t in args._asdict().items() if t is not None and t.requires_grad
+    }
+    found = torch.autograd.grad(outputs, list(inputs.values()), grads)
+    return dict(zip((*OUTPUT_NAMES, *inputs), (*outputs, *found), strict=True))
+
+
+@pytest.mark.parametrize("hidden_size", [5, 32, 64, 70, 128])
+@pytest.mark.parametrize("input_size", [3, 50, 120])
+def test_tf32_is_as_exact_as_tf32(
+    hidden_size: int, input_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU torch's setting decides; there is none for CPU tensors."""
+    case = Case(6, 9, input_size, hidden_size, 2, "zeros", states=True)
+    exact = results_of(case)
+    expected = expect(*case.build())
+    monkeypatch.setattr(cuda_module, "_precision", lambda _: "tf32")
+    rounded = results_of(case)
+    factor = cuda().tolerance[torch.float32] * TF32_EPS / torch.finfo(torch.float32).eps
+    for name, truth in expected.truth.items():
+        error = float((rounded[name].detach().double() - truth).abs().max())
+        assert error <= min(factor * expected.own_error[name], 0.25 * float(truth.abs().max())), (
+            name
+        )
+    assert not torch.equal(exact["y"], rounded["y"])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gates_are_the_same_to_the_bit_as_in_forward(dtype: torch.dtype) -> None:
+    """From bit-equal gates, i * g + f * c is the cell state that forward stored, to the bit."""
+    for input_size in (7, 120):
+        args = detached(Case(5, 10, input_size, 40, 2, "none", True, dtype=dtype).build()[0])
+        problem = Problem.from_args(args, training=True)
+        y, _, _, reserve = cuda().forward(problem, args)
+        call = cuda()._prepare(problem, args)
+        gates = cuda()._gates(problem, call, y).view(5, 10, 2, 40, 4).float()
+        cells = reserve.view(torch.float32).view(5, 10, 2, 40)
+        i, f, g, o = gates.unbind(-1)
+        before = torch.cat([args.c_0[None, 0].float(), cells[:-1, :, 0]])  # type: ignore[index]
+        again = f[:, :, 0] * before + i[:, :, 0] * g[:, :, 0]
+        eps = torch.finfo(dtype).eps
+        torch.testing.assert_close(again, cells[:, :, 0], rtol=2 * eps, atol=2 * eps)
+        if dtype == torch.float32:  # nothing was rounded in between
+            h = o[:, :, 0] * torch.tanh(cells[:, :, 0])
+            torch.testing.assert_close(h, y[:, :, :40], rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("input_size", [2, 20, 120])
+def test_the_last_state_alone_is_the_same_without_an_output(input_size: int) -> None:
+    args = detached(Case(6, 5, input_size, 8, 2, "zeros", dtype=torch.float16).build()[0])
+    _, h_n, c_n = lstm_layer(args, "cuda")
+    y, h_alone, c_alone = lstm_layer(args, "cuda", last_state_only=True)
+    assert y.shape == (0, 5, 16)
+    assert torch.equal(h_n, h_alone)
+    assert torch.equal(c_n, c_alone)
+
+
+@pytest.mark.parametrize("wanted", ["x", "w_ih", "w_hh", "bias", "h_0", "c_0"])
+def test_only_wanted_gradients_are_computed(wanted: str) -> None:
+    args, grads = Case(4, 5, 6, 9, 2, "random", states=True).build()
+    args = detached(args)
+    problem = Problem.from_args(args, training=True)
+    result = cuda().forward(problem, args)
+    asked = WantedGrads(**{name: name == wanted for name in WantedGrads._fields})
+    found = cuda().backward(problem, args, result.y, result.reserve, grads_of(grads), asked)
+    assert [name for name, grad in found._asdict().items() if grad is not None] == [wanted]
+
+
+def grads_of(grads: Any) -> Any:
+    return type(grads)(*(None if g is None else g.detach() for g in grads))
+
+
+@pytest.mark.parametrize("missing", ["y", "h_n", "c_n"])
+def test_missing_gradients_of_outputs_stand_for_zeros(missing: str) -> None:
+    args, grads = Case(4, 5, 6, 9, 2, "random", states=True).build()
+    args = detached(args)
+    problem = Problem.from_args(args, training=True)
+    result = cuda().forward(problem, args)
+    zeros = grads._replace(**{missing: torch.zeros_like(getattr(grads, missing))})
+    without = grads._replace(**{missing: None})
+    runs = [
+        cuda().backward(problem, args, result.y, result.reserve, g, WantedGrads(w_hr=False))
+        for g in (zeros, without)
+    ]
+    for a, b in zip(*runs, strict=True):
+        assert (a is None and b is None) or torch.equal(a, b)  # type: ignore[arg-type]
+
+
+def test_all_that_is_kept_for_backward_are_cell_states() -> None:
+    """Half of what cuDNN keeps at most: it has the gates too."""
+    problem = replace(PROBLEM, seq_len=7, hidden_size=20, num_directions=2, training=True)
+    assert cuda().reserve_shape(problem) == (7 * 2 * 2 * 20 * 2,)  # float32 in pairs of float16
+    assert cuda().reserve_shape(replace(problem, dtype=torch.float32)) == (7 * 2 * 2 * 20,)
+    assert cuda().reserve_shape(replace(problem, training=False)) == (0,)
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+def test_lengths_out_of_range_count_as_the_nearest(
+    directions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastrnn.recurrence.problem.check_lengths", lambda *_: None)
+    args, grads = Case(4, 3, 5, 8, directions, "random", states=True).build()
+    inputs = [t for t in args[:-1] if t is not None]
+    runs = []
+    for lengths in ([4, 2, 0], [9, 2, -7]):
+        outputs = lstm_layer(args._replace(lengths=torch.tensor(lengths)), "cuda")
+        runs.append((*outputs, *torch.autograd.grad(outputs, inputs, grads)))
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+def test_views_on_odd_addresses_are_copied() -> None:
+    args = detached(Case(3, 2, 5, 8).build()[0])
+    buffer = torch.zeros(args.w_hh.numel() + 1)
+    shifted = buffer[1:].view_as(args.w_hh).copy_(args.w_hh)
+    assert shifted.data_ptr() % 16 != 0
+    for got, want in zip(
+        lstm_layer(args._replace(w_hh=shifted), "cuda"), lstm_layer(args, "cuda"), strict=True
+    ):
+        assert torch.equal(got, want)
+
+
+# Raised by torch's own tracing of any autograd.Function.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_compiles_without_a_graph_break() -> None:
+    args, _ = Case(4, 3, 4, 5, 2, "random").build()
+
+    def run(x: Tensor) -> Tensor:
+        return lstm_layer(args._replace(x=x), "cuda")[0]
+
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True, dynamic=True)
+    for seq_len in (4, 3):
+        x = args.x[:seq_len].detach().requires_grad_()
+        args = args._replace(lengths=torch.tensor([seq_len, 1, 2]))
+        results = [torch.autograd.grad(f(x).square().sum(), x)[0] for f in (compiled, run)]
+        assert torch.equal(*results)
