@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -23,8 +24,9 @@ from fastrnn.recurrence.dispatch import backend_by_name
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "csrc"
-BUILD = ROOT / "build" / "cuda_emulated"
-NAME = "_cuda_emulated"
+
+# A source, and what is defined when it is compiled.
+Unit = tuple[Path, tuple[str, ...]]
 
 PRECISIONS = ("half", "bfloat16", "tf32", "exact")
 SIZES = (32, 64, 128)
@@ -43,13 +45,27 @@ def emulate_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 @functools.cache
 def emulated_module() -> ModuleType:
     """Build the module if its sources have changed, and import it."""
+    plain = ("kernels.cu", "plan.cpp", "lstm_cuda.cpp", "emulator.cpp")
+    instances = SOURCES / "cuda" / "instances.cu"
+    units: list[Unit] = [
+        (instances, (f"FASTRNN_PRECISION={precision}", f"FASTRNN_HIDDEN={size}"))
+        for precision, size in itertools.product(PRECISIONS, SIZES)
+    ]
+    units.append((SOURCES / "bindings_cuda.cpp", ()))
+    units += [(SOURCES / "cuda" / name, ()) for name in plain]
+    return compiled_module("_cuda_emulated", units)
+
+
+def compiled_module(name: str, units: Sequence[Unit], flags: Sequence[str] = FLAGS) -> ModuleType:
+    """Import a module of C++, built again if its sources or anything in ``csrc`` have changed."""
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
     if compiler is None:
         pytest.skip("there is no C++ compiler to build the emulated CUDA kernels with")
-    path = BUILD / f"{_state_of_sources(compiler)}.so"
+    sources = [source for source, _ in units]
+    path = ROOT / "build" / name.lstrip("_") / f"{_state_of(sources, compiler, flags)}.so"
     if not path.exists():
-        _build(compiler, path)
-    spec = importlib.util.spec_from_file_location(NAME, path)
+        _build(compiler, flags, units, path)
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -57,43 +73,40 @@ def emulated_module() -> ModuleType:
     return module
 
 
-def _state_of_sources(compiler: str) -> str:
-    digest = hashlib.sha256(f"{compiler} {FLAGS} {sysconfig.get_platform()}".encode())
+def _state_of(sources: Sequence[Path], compiler: str, flags: Sequence[str]) -> str:
+    digest = hashlib.sha256(f"{compiler} {flags} {sysconfig.get_platform()}".encode())
     digest.update(str(sysconfig.get_config_var("EXT_SUFFIX")).encode())
-    for source in sorted(path for path in SOURCES.rglob("*") if path.is_file()):
-        digest.update(source.read_bytes())
+    for source in sorted({*SOURCES.rglob("*"), *sources}):
+        if source.is_file():
+            digest.update(source.read_bytes())
     return digest.hexdigest()[:20]
 
 
-def _build(compiler: str, path: Path) -> None:
+def _build(compiler: str, flags: Sequence[str], units: Sequence[Unit], path: Path) -> None:
     import pybind11
 
-    includes = [f"-I{pybind11.get_include()}", f"-I{sysconfig.get_path('include')}"]
+    includes = [
+        f"-I{folder}" for folder in (SOURCES, pybind11.get_include(), sysconfig.get_path("include"))
+    ]
     folder = path.with_suffix(f".{os.getpid()}")
     folder.mkdir(parents=True)
 
-    def compiled(unit: tuple[str, tuple[str, ...]]) -> str:
+    def compiled(unit: Unit) -> str:
         source, defines = unit
-        target = folder / f"{'_'.join((Path(source).stem, *defines))}.o"
+        target = folder / f"{'_'.join((source.stem, *defines))}.o"
         _run(
-            *(compiler, *FLAGS, *includes, *(f"-D{define}" for define in defines)),
-            *("-x", "c++", "-c", str(SOURCES / source), "-o", str(target)),
+            *(compiler, *flags, *includes, *(f"-D{define}" for define in defines)),
+            *("-x", "c++", "-c", str(source), "-o", str(target)),
         )
         return str(target)
 
-    plain = ("kernels.cu", "plan.cpp", "lstm_cuda.cpp", "emulator.cpp")
-    units: list[tuple[str, tuple[str, ...]]] = [
-        ("cuda/instances.cu", (f"FASTRNN_PRECISION={precision}", f"FASTRNN_HIDDEN={size}"))
-        for precision, size in itertools.product(PRECISIONS, SIZES)
-    ]
-    units += [("bindings_cuda.cpp", ()), *((f"cuda/{name}", ()) for name in plain)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compiled, units))
     library = folder / "module.so"
     _run(compiler, "-shared", "-o", str(library), *objects)
     library.replace(path)
     shutil.rmtree(folder)
-    for other in BUILD.glob("*.so"):
+    for other in path.parent.glob("*.so"):
         if other != path:
             other.unlink()
 
