@@ -9,6 +9,7 @@ GPU.
 from __future__ import annotations
 
 import functools
+import math
 import operator
 import threading
 import time
@@ -33,7 +34,7 @@ from fastrnn.recurrence.hardware import (
 )
 from fastrnn.recurrence.problem import Problem
 from fastrnn.recurrence.tracing import constant_while_tracing
-from fastrnn.recurrence.trial import MAX_STEPS, Run, hold_trial, range_end
+from fastrnn.recurrence.trial import MARGIN, MAX_STEPS, Run, hold_trial, range_end
 from fastrnn.recurrence.trial_calls import run_once
 
 BASELINE = "cudnn"
@@ -119,12 +120,20 @@ class AutoSelector:
             decision = self._try_once(problem, problem_class, contenders, baseline)
         if decision is None:
             return self._verified_elsewhere(problem_class, contenders, baseline) or baseline, False
-        final = _settles(decision, contenders)
-        for backend in contenders:
-            if backend.name == decision.winner:
-                return backend, final
-        # The winner of this class may not support this very problem; others it may.
-        return baseline, final and decision.winner == baseline.name
+        final = _settles(decision, contenders) and self._holds_for_all(
+            decision.winner, {backend.name for backend in (*contenders, baseline)}
+        )
+        return _fastest_of(contenders, decision, baseline), final
+
+    def _holds_for_all(self, winner: str, able: set[str]) -> bool:
+        """Whether the choice is that of all problems with the same key.
+
+        A winner that does not support this very problem may support others, unless it is gone:
+        built without it, or no driver for it.
+        """
+        return winner in able or all(
+            backend.name != winner or backend.unavailable() for backend in self.backends
+        )
 
     def _baseline(self, problem: Problem) -> Backend:
         for backend in self.backends:
@@ -343,6 +352,17 @@ def current_versions() -> dict[str, str]:
         "cudnn": cudnn_version(),
         "triton": triton_version(),
     }
+
+
+def _fastest_of(contenders: Sequence[Backend], decision: Decision, baseline: Backend) -> Backend:
+    """Take the winner, else the fastest of the others that beat the baseline as a winner must."""
+    by_name = {backend.name: backend for backend in (*contenders, baseline)}
+    if decision.winner in by_name:
+        return by_name[decision.winner]
+    times = decision.microseconds
+    most = (1 - MARGIN) * times.get(baseline.name, 0.0)
+    right = [b for b in contenders if times.get(b.name, math.inf) <= most]
+    return min(right, key=lambda b: times[b.name], default=baseline)
 
 
 def _settles(decision: Decision | None, contenders: Sequence[Backend]) -> bool:

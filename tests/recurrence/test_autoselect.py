@@ -107,14 +107,6 @@ def test_decisions_of_other_versions_are_not_used(
     assert len(bench.decisions) == 5  # those of the first version are still there
 
 
-def test_a_new_backend_gets_its_trial(bench: Bench) -> None:
-    bench.choose()
-    new = StandIn("new", bench.gpu, COST / 4)
-    bench.backends = (new, *bench.backends)
-    bench.restart()
-    assert bench.choose() == "new"
-
-
 def test_what_another_process_decided_meanwhile_is_used(bench: Bench) -> None:
     other = Bench(bench.file)
     other.choose(replace(PROBLEM, hidden_size=9))  # from now on it has read the file
