@@ -1,4 +1,4 @@
-"""Runs a foreign program with a time limit, and ends all that it started."""
+"""Runs foreign programs with a time limit, and ends all that they started."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+TOOL_SECONDS = 20.0
 
 
 def bounded(
@@ -38,3 +40,14 @@ def bounded(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def output_of(command: Sequence[str], text: str = "") -> str:
+    """What a short command prints, given some text; empty if it fails or is not there."""
+    try:
+        done = subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""

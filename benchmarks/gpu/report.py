@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from .build_log import told_of_cuda
 from .plan import Cell
 from .results import Document, Record, last_words, place
 from .targets import verdicts
@@ -125,6 +126,9 @@ def _build(build: Record | None) -> str:
         "## Build",
         f"{build['status']} after {build['seconds']} s: {', '.join(build['modules'])}",
     ]
+    if told := told_of_cuda(build):
+        machine = build.get("architectures")
+        lines.append(told + (f"; for {machine} alone" if machine else ""))
     if build.get("resources"):
         columns = ("kernel", "target", "registers", "spills", "stack", "shared")
         rows = [[entry.get(c, "") for c in columns] for entry in build["resources"]]

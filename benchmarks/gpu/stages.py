@@ -10,6 +10,7 @@ from typing import Any
 
 from . import build as building
 from . import ncu, speed_stage
+from .build_log import told_of_cuda
 from .clock import Deadline, Stopwatch
 from .grid import (
     AUTO_BEHAVIOURS,
@@ -62,6 +63,8 @@ def build(run: Run) -> None:
     modules = ", ".join(record["modules"]) or "no native module"
     warned = f", {record['compiler_warnings']} compiler warnings"
     run.show(f"build: {record['status']} after {record['seconds']} s: {modules}{warned}")
+    if told := told_of_cuda(record):
+        run.show(f"build: {told}")
 
 
 def find_backends(run: Run) -> None:
