@@ -23,8 +23,8 @@ from .summary import summary
 
 TAIL_CHARACTERS = 1500
 PLAN_LINES = 60
-# Torch, cudnn, triton and cuda, where nobody has asked yet.
-USUAL_PEERS = 4
+# Torch, cuda, triton, cudnn and auto, where nobody has asked yet.
+USUAL_PEERS = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,6 +25,8 @@ from .worker import Context, Params, Record
 
 WIDE = Case(40, 70, 5, 64, 1, "random", lengths_on_device=True, seed=8)
 MANY = Case(9, 40, 20, 16, 2, "random", lengths_on_device=True, states=True, seed=9)
+# So wide that no kernel multiplies its input.
+AHEAD = Case(9, 19, 131, 16, 2, "zeros", states=True, seed=11)
 STEADY = Case(512, 9, 3, 16, states=True, wanted="none", seed=10)
 # Of a cell state's growth by many small steps; bfloat16 rounds the end of it by 8%.
 GROWTH_ERROR = 0.25
@@ -142,6 +144,7 @@ CHECKS: dict[str, tuple[Callable[[Subject], list[str]], Case, bool]] = dict(
             (_repeat, WIDE, False),
             (_repeat, PLAIN, False),
             (_last_state, VARIABLE, False),
+            *((_last_state, replace(AHEAD, hidden_size=h), False) for h in CONFIGURED_SIZES),
             (_padding, VARIABLE, False),
             (_nan, PLAIN, False),
             (_extreme, PLAIN, False),

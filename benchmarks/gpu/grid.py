@@ -40,6 +40,9 @@ GIVEN = {
     "states": ("h_n", "c_n"),
 }
 
+# Widths of x around those up to which kernels multiply it themselves, 84 to 96; odd ones have rows
+# that no copy of four bytes ends with.
+WIDE_INPUTS = (83, 95, 96, 97, 98, 128, 131)
 # Sizes of hidden states, padded: those for which kernels are configured.
 CONFIGURED_SIZES = (16, 32, 64, 128)
 
@@ -49,6 +52,7 @@ BEHAVIOURS = (
     "bit-identical from run to run",
     "bit-identical, padded",
     "last state alone",
+    *(f"last state alone, H={size}" for size in CONFIGURED_SIZES),
     "padding is never read",
     "a NaN stays in its sequence",
     "extreme inputs stay finite",
@@ -117,7 +121,7 @@ class Case:
 def all_cases(seed: int = 0) -> list[Case]:
     """The whole grid, broad first: cut off early, it has still seen every size and precision."""
     grid, projected = list(_grid(seed)), list(_projected(seed))
-    special = [*_small_inputs(seed), *_idle_tiles(seed), *projected]
+    special = [*_small_inputs(seed), *_idle_tiles(seed), *_wide_inputs(seed), *projected]
     once = [*grid, *_gradient_subsets(seed), *special, *_large(seed)]
     cases = [replace(case, precision=p) for case in once for p in PRECISIONS]
     cases += [replace(c, precision=p) for c in _every_option(seed) for p in ("fp32", "fp16")]
@@ -199,6 +203,24 @@ def _idle_tiles(seed: int) -> Iterator[Case]:
         plain = Case(9, 40, 13, hidden_size, directions, states=True, seed=seed)
         yield replace(plain, lengths="few", lengths_on_device=directions == 2)
         yield replace(plain, lengths="nothing", lengths_on_device=directions == 1)
+
+
+def _wide_inputs(seed: int) -> Iterator[Case]:
+    """Each width with each padded size, and with frozen weights, without dx, and in inference."""
+    wanted = ("all", "weights", "x", "none", "all but x")
+    for number, input_size in enumerate(WIDE_INPUTS):
+        for place, hidden_size in enumerate((32, 33, 64, 65, 128)):
+            turn = number + place
+            yield Case(
+                *(6 + turn, 11, input_size, hidden_size, 1 + turn % 2),
+                LENGTHS[turn % len(LENGTHS)],
+                lengths_on_device=turn % 3 == 0,
+                states=place % 2 == 0,
+                bias=number % 3 != 0,
+                contiguous=turn % 4 != 0,
+                wanted=wanted[turn % len(wanted)],
+                seed=seed + turn,
+            )
 
 
 def _projected(seed: int) -> Iterator[Case]:

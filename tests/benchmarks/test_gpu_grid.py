@@ -1,5 +1,7 @@
 """The grid meets every size, option and precision, and builds what it says."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from benchmarks.gpu.grid import (
     LENGTHS,
     PRECISIONS,
     WANTED,
+    WIDE_INPUTS,
     Case,
     all_cases,
     for_backend,
@@ -39,6 +42,19 @@ def test_every_size_meets_every_precision_and_kind_of_lengths() -> None:
     assert {case.wanted for case in cases} == set(WANTED)
     assert {case.given for case in cases} == set(GIVEN)
     assert {case.lengths_on_device for case in cases if case.lengths != "none"} == {True, False}
+
+
+def test_every_width_around_the_limits_of_fusing_meets_every_size_and_gradient() -> None:
+    cases = [case for case in all_cases() if case.input_size in WIDE_INPUTS]
+    for precision in PRECISIONS:
+        met = [case for case in cases if case.precision == precision]
+        sizes = {(case.input_size, case.hidden_size) for case in met}
+        assert sizes >= set(itertools.product(WIDE_INPUTS, (32, 33, 64, 65, 128)))
+        for beyond in (True, False):
+            some = [case for case in met if (case.input_size > 96) == beyond]
+            assert {case.wanted for case in some} >= {"all", "weights", "x", "none", "all but x"}
+            assert {case.lengths for case in some} == set(LENGTHS)
+            assert {case.num_directions for case in some} == {1, 2}
 
 
 def test_cut_off_early_the_grid_has_still_seen_every_size() -> None:

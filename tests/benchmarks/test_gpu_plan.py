@@ -16,8 +16,8 @@ from benchmarks.gpu.plan import (
     within_budget,
 )
 
-# What speed has of the eight minutes, and torch, cudnn, triton and auto.
-SPEED_SECONDS, PEERS = 150.0, 4
+# What speed has of the eight minutes, and torch, cuda, triton, cudnn and auto.
+SPEED_SECONDS, PEERS = 90.0, 5
 TWO_DIRECTIONS = 4
 
 
@@ -43,11 +43,11 @@ def test_the_usual_time_sees_every_value_of_every_axis() -> None:
         assert {getattr(cell, axis) for cell in chosen} == set(values), axis
     two = [cell for cell in chosen if cell.num_directions == 2]
     assert len({(cell.packed, cell.training) for cell in two}) == TWO_DIRECTIONS
-    # Training the largest layer in float32 alone would take longer; it needs too much memory, too.
+    # Training the largest layer in 32 bits alone would take longer; it needs too much memory, too.
     too_long = [c for c in all_cells() if c.seconds(PEERS) > SPEED_SECONDS]
-    assert {
-        (c.hidden_size, c.batch_size, c.seq_len, c.precision, c.training) for c in too_long
-    } == {(1024, 1024, 8192, "fp32", True)}
+    largest = {(c.hidden_size, c.batch_size, c.seq_len, c.training) for c in too_long}
+    assert largest == {(1024, 1024, 8192, True)}
+    assert {c.precision for c in too_long} == {"fp32", "tf32"}
     assert not fitting(too_long, 140 * 2**30)
 
 

@@ -1,14 +1,16 @@
 """The stages of a run on the CPU: what is asked for, what is left out, and what breaks."""
 
+import itertools
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import speed_stage, stages, supervisor
-from benchmarks.gpu.grid import AUTO_BEHAVIOURS, PRECISIONS
+from benchmarks.gpu import peers, speed_stage, stages, supervisor
+from benchmarks.gpu.grid import AUTO_BEHAVIOURS, BEHAVIOURS, PRECISIONS, all_cases
 from benchmarks.gpu.plan import Cell, self_test_cells
 from benchmarks.gpu.run import Run
 from benchmarks.gpu.settings import Settings
@@ -141,7 +143,7 @@ def test_time_that_was_over_has_an_exit_code_of_its_own(
 ) -> None:
     monkeypatch.setattr(stages, "CHECK_SHARE", 0.0)
     monkeypatch.setattr(speed_stage, "speed", lambda run, cells: (1, 0))
-    options = ["--stages=check,speed", "--filter=last state|^I=3", "--backends=cpu"]
+    options = ["--stages=check,speed", "--filter=last state alone$|^I=3", "--backends=cpu"]
     assert on_the_cpu(tmp_path, *options) == 3
     text = capsys.readouterr().out
     assert "no failures" in text
@@ -161,6 +163,26 @@ def test_all_of_auto_is_checked_by_one_worker(tmp_path: Path) -> None:
     run.close()
     of_auto = [b for b in bundles if any(job.params["backend"] == "auto" for job in b)]
     assert [len(bundle) for bundle in of_auto] == [len(AUTO_BEHAVIOURS) * len(PRECISIONS)]
+
+
+def test_all_cases_and_behaviours_are_checked_on_the_cuda_kernels(tmp_path: Path) -> None:
+    run = Run(Settings(output=tmp_path), lambda text: None)
+    run.found.backends = {"cuda": "", "triton": ""}
+    jobs = [job for bundle in stages.check_bundles(run) for job in bundle]
+    run.close()
+    of_cuda = [job for job in jobs if job.params["backend"] == "cuda"]
+    cases = [job.params["case"] for job in of_cuda if job.kind == "case"]
+    assert cases == [asdict(case) for case in all_cases()]
+    behaviours = {
+        (job.params["behaviour"], job.params["precision"])
+        for job in of_cuda
+        if job.kind == "behaviour"
+    }
+    assert behaviours == set(itertools.product(BEHAVIOURS, PRECISIONS))
+
+
+def test_the_cuda_kernels_are_measured_with_all_others() -> None:
+    assert peers.names("cuda") == ["torch", "cuda", "triton", "cudnn", "auto"]
 
 
 @pytest.mark.parametrize(

@@ -38,17 +38,44 @@ def said_of(found: dict[str, str], *words: str) -> str:
     return text
 
 
+INFERENCE = replace(CELL, training=False)
+
+
 @pytest.mark.parametrize(
-    ("cell", "ratio", "expected"),
-    [(CELL, 3.01, "met"), (CELL, 2.99, "missed"), (PACKED, 20.1, "met"), (PACKED, 19.9, "missed")],
+    ("cell", "peers", "target"),
+    [
+        (CELL, ("cuda", "triton", "auto"), 3.0),
+        (INFERENCE, ("triton",), 3.0),
+        (INFERENCE, ("cuda", "auto"), 4.0),
+        (PACKED, ("cuda", "triton", "auto"), 20.0),
+        (replace(PACKED, training=False), ("cuda", "triton", "auto"), 20.0),
+    ],
 )
-def test_a_mean_is_held_to_the_target_of_its_mode(cell: Cell, ratio: float, expected: str) -> None:
-    for peer in ("triton", "auto"):
+@pytest.mark.parametrize(("off", "expected"), [(0.01, "met"), (-0.01, "missed")])
+def test_a_mean_is_held_to_the_target_of_its_mode(
+    cell: Cell, peers: tuple[str, ...], target: float, off: float, expected: str
+) -> None:
+    ratio = target + off
+    for peer in peers:
         found = lines(measured(cell, **{peer: ratio}))
-        mode = "packed" if cell.packed else "padded"
-        text = said_of(found, f"{peer}, {mode}, forward+backward")
-        assert text == f"{expected}, {ratio:.2f} in the mean of 1 cells"
-        assert said_of(found, f"{peer}, {mode}, inference") == "no cell measured"
+        text = said_of(found, f"{peer}, {cell.mode}, H <= 128", f": {target:g} times as fast")
+        assert text == f"{expected}, {ratio:.2f} in the mean of 1 cells, {ratio:.2f} at least"
+        other = replace(cell, packed=not cell.packed)
+        assert said_of(found, f"{peer}, {other.mode}") == "no cell measured"
+
+
+def test_every_step_of_the_cuda_kernels_is_held_to_its_target() -> None:
+    slow = replace(PACKED, training=False, batch_size=256)
+    records = [measured(INFERENCE, cuda=9.0), measured(slow, cuda=30.0)]
+    records += [measured(replace(INFERENCE, batch_size=1024), cuda=9.0), measured(CELL, cuda=9.0)]
+    for record, us in zip(records, (0.6, 0.61, 5.0, 5.0), strict=True):
+        record["peers"]["cuda"]["us_per_step"] = us
+    said = verdicts({str(number): record for number, record in enumerate(records)})
+    at = next(n for n, line in enumerate(said) if "µs per step" in line)
+    assert said[at].endswith("at most 0.6 µs per step: missed, 1 of 2 cells above")
+    assert said[at + 1] == f"    0.61 µs at {slow.name}"
+    met = said_of(lines(records[0]), "µs per step")
+    assert met == "met, 0 of 1 cells above"
 
 
 def test_the_mean_is_geometric_and_of_small_layers_only() -> None:
@@ -56,7 +83,7 @@ def test_the_mean_is_geometric_and_of_small_layers_only() -> None:
     records = [measured(CELL, triton=2.0), measured(replace(CELL, input_size=3), triton=8.0)]
     found = lines(*records, *(measured(cell, triton=100.0) for cell in large))
     text = said_of(found, "triton, padded, forward+backward")
-    assert text == "met, 4.00 in the mean of 2 cells"
+    assert text == "met, 4.00 in the mean of 2 cells, 2.00 at least"
 
 
 def test_cells_where_auto_is_slower_than_torch_are_named() -> None:
@@ -81,17 +108,27 @@ def test_the_worst_peak_of_memory_is_named() -> None:
         measured(inference, auto=1.0, auto_mb=99.0),
     ]
     said = verdicts(dict(enumerate(records)))  # type: ignore[arg-type]
-    at = next(n for n, line in enumerate(said) if line.startswith("auto takes no more memory"))
+    at = next(n for n, line in enumerate(said) if line.startswith("auto takes no more than"))
     assert said[at].endswith("missed, 1 of 2 cells above")
     assert said[at + 1] == f"    at most 2.50 times as much (25 for 10 MB) at {worse.name}"
-    assert said_of(lines(records[0]), "auto takes no more") == "met, 0 of 1 cells above"
+    assert said_of(lines(records[0]), "auto takes no more than") == "met, 0 of 1 cells above"
+
+
+def test_the_cuda_kernels_take_half_of_torchs_memory() -> None:
+    record = measured(CELL, cuda=3.0)
+    for megabytes, expected in (
+        (5.0, "met, 0 of 1 cells above"),
+        (5.1, "missed, 1 of 1 cells above"),
+    ):
+        record["peers"]["cuda"]["peak_mb"] = megabytes
+        assert said_of(lines(record), "cuda takes at most 0.5 times torch's memory") == expected
 
 
 def test_memory_that_runs_out_where_torch_has_enough_misses_the_target() -> None:
     record = measured(CELL, auto=1.0, triton=1.0)
     record["peers"]["triton"] = {"status": "out of memory", "reason": "CUDA out of memory"}
     said = verdicts({"a": record, "b": measured(PACKED, triton=1.0)})
-    at = next(n for n, line in enumerate(said) if line.startswith("triton takes no more memory"))
+    at = next(n for n, line in enumerate(said) if line.startswith("triton takes no more than"))
     assert said[at].endswith("missed, 1 of 2 cells above")
     assert f"    out of memory, with 10 MB for torch, at {CELL.name}" in said[at:]
 
