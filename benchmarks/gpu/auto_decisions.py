@@ -25,13 +25,15 @@ def why_not(document: Document) -> str:
 
 
 def distrusted(failures: Iterable[Record]) -> set[str]:
-    """Backends that failed in check or speed, in whatever way."""
+    """Backends that failed in check, sanitize or speed, in whatever way."""
     found: set[str] = set()
     for failure in failures:
         if failure["kind"] in CHECKS:
             found.add(failure["backend"])
         elif failure["kind"] == "incomplete":
             found.add(failure["name"])
+        elif failure["kind"] == "sanitize":  # right by luck, perhaps
+            found.add(failure["subject"])
         elif failure["kind"] == "cell":
             found |= set(failure["peers"])
         elif failure["kind"] == "stage" and failure["name"] in ("check", "speed"):

@@ -33,6 +33,7 @@ def markdown(document: Document) -> str:
         _build(document.get("build")),
         _failures(document["failures"]),
         _check(document.get("check")),
+        _sanitizer(document.get("sanitize", {}), latest),
         _targets(document),
         _speed(document.get("cells", {}), document.get("kernels", {}), latest),
         _overhead(document.get("overhead", {}), latest),
@@ -180,6 +181,22 @@ def _check(check: Record | None) -> str:
         texts = ", ".join(f"{size}: {name}" for size, name in chosen.items())
         lines.append(f"- auto in {precision}: {texts}")
     return "\n\n".join(lines)
+
+
+def _sanitizer(runs: dict[str, Record], latest: str) -> str:
+    if not runs:
+        return ""
+    rows, texts = [], []
+    for name, record in runs.items():
+        findings = record.get("findings", [])
+        told = f"{len(findings)} findings" if findings else record.get("reason", "")
+        outcome = [record["status"], told, record.get("problems", "")]
+        rows.append([name + mark(record, latest), *outcome, record.get("in_other_kernels", "")])
+        for found in findings:
+            lines = "\n".join(f"    {line}" for line in found["lines"])
+            texts.append(f"`{found['kernel']}`, {name}, {found['problem']}:\n\n{lines}")
+    header = ("run", "how it ended", "", "problems", "left out, as of other kernels")
+    return "\n\n".join(["## Compute-sanitizer", table(header, rows), *texts])
 
 
 def _speed(cells: dict[str, Record], kernels: dict[str, Record], latest: str) -> str:

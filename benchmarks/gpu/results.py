@@ -26,7 +26,7 @@ CHECKS = ("case", "behaviour")
 # Parts of the document whose records have a result per peer, by their kind of record.
 PARTS_OF_PEERS = {"cells": "cell", "kernels": "kernels", "overhead": "overhead"}
 # Parts whose records have a list about kernels, and its name; the others say why there is none.
-PARTS_OF_KERNELS = {"resources": "kernels", "ncu": "launches"}
+PARTS_OF_KERNELS = {"resources": "kernels", "ncu": "launches", "sanitize": "findings"}
 # What the environment holds besides that which names it: it changes while nothing else does.
 VOLATILE = frozenset(
     {

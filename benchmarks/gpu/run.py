@@ -86,7 +86,12 @@ class Run:
 
     def launch_env(self, stage: str) -> dict[str, str]:
         """Environment of a stage's processes."""
-        return self.settings.launch_env(stage, Path(self._scratch.name))
+        return self.settings.launch_env(stage, self.scratch)
+
+    @property
+    def scratch(self) -> Path:
+        """Folder for what nobody needs after the run."""
+        return Path(self._scratch.name)
 
     def alone(self, jobs: list[Job], seconds: float = ALONE_SECONDS) -> list[Record]:
         """Do a few jobs on one worker, one after the other, in some seconds at most."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
-STAGES = ("env", "build", "check", "speed", "profile")
+SANITIZE = "sanitize"
+STAGES = ("env", "build", "check", SANITIZE, "speed", "profile")
 REPORT = "report"
 # Work files of a run lie here, below the folder for results; the file in it keeps git away.
 WORK_FOLDER = "gpu_run"

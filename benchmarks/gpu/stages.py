@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from . import build as building
-from . import ncu, speed_stage
+from . import ncu, sanitize_stage, speed_stage
 from .build_log import told_of_cuda
 from .clock import Deadline, Stopwatch
 from .grid import (
@@ -24,7 +24,7 @@ from .grid import (
 from .plan import all_cells, fitting, profiled_cells, resource_cells, self_test_cells
 from .results import INCOMPLETE, Record, failed
 from .run import PROFILE_TIMEOUT, REPORT_SECONDS, Progress, Run
-from .settings import ROOT
+from .settings import ROOT, SANITIZE
 from .speed_stage import kernel_jobs, without_culprit
 from .supervisor import Job
 
@@ -115,7 +115,8 @@ def check(run: Run) -> None:
     settings = run.settings
     later = "speed" in settings.stages or "profile" in settings.stages
     share = CHECK_SHARE if later else 1.0
-    deadline = run.deadline.share(share, keep=REPORT_SECONDS)
+    keep = REPORT_SECONDS + sanitize_stage.seconds_kept(run)
+    deadline = run.deadline.share(share, keep=keep)
     bundles = list(check_bundles(run))
     if not bundles:
         _nothing_matches(run, "check", "a case or a behaviour, with a backend that can run")
@@ -288,10 +289,11 @@ FUNCTIONS: dict[str, Callable[[Run], None]] = {
     "env": env,
     "build": build,
     "check": check,
+    SANITIZE: sanitize_stage.sanitize,
     "speed": speed,
     "profile": profile,
 }
-NEEDS_BACKENDS = frozenset({"check", "speed", "profile"})
+NEEDS_BACKENDS = frozenset({"check", SANITIZE, "speed", "profile"})
 
 
 def run_stages(run: Run) -> None:

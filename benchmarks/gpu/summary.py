@@ -24,6 +24,7 @@ def summary(document: Document) -> str:
     last = "\n".join(_failure_lines(document["failures"], document["failures_in_all"]))
     sections = {
         "check": _check_lines(document.get("check")),
+        "sanitizer": _sanitizer_lines(document.get("sanitize", {})),
         "cells": _cell_lines(cells),
         "ratios": _ratio_lines(cells),
         "others": [
@@ -61,6 +62,15 @@ def _check_lines(check: Record | None) -> list[str]:
         texts = ", ".join(f"{size} {name}" for size, name in chosen.items())
         lines.append(f"auto in {precision}: {texts}")
     return lines
+
+
+def _sanitizer_lines(runs: dict[str, Record]) -> list[str]:
+    """A line for each way in which runs ended."""
+    ended: defaultdict[str, list[str]] = defaultdict(list)
+    for name, record in runs.items():
+        reason = f" ({record['reason']})" if record.get("reason") else ""
+        ended[f"{record['status']}{reason}"].append(name)
+    return [f"sanitize {how}: {'; '.join(names)}" for how, names in ended.items()]
 
 
 def _cell_lines(cells: dict[str, Record]) -> list[str]:
