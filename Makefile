@@ -53,6 +53,7 @@ bench: $(VENV)/test.stamp ## Measure speed against torch.nn.LSTM (BENCH_ARGS to 
 
 resources: $(VENV)/test.stamp ## Compile the Triton kernels for three GPUs and store what they take
 	$(BIN)/python -m benchmarks.triton_resources
+	$(BIN)/python -m benchmarks.cuda_resources
 
 dev: $(VENV)/dev.stamp ## Install everything a contributor needs, and the git hook
 	@if git rev-parse --git-dir >/dev/null 2>&1; then $(BIN)/pre-commit install; fi

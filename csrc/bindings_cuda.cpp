@@ -133,6 +133,8 @@ PYBIND11_MODULE(FASTRNN_MODULE, m) {
   m.attr("device_type") = "cpu";
   m.def("driver_fault", [] { return ""; });
   m.def("set_schedule", &set_schedule, py::arg("name"), "The order in which warps run.");
+  m.def("set_first_block", &fastrnn::gpu::emulator::set_first_block, py::arg("x"),
+        "Blocks before this one are left out.");
 #else
   m.attr("device_type") = "cuda";
   m.def("driver_fault", &driver_fault, "Why no kernel can be launched here; empty if one can.");

@@ -140,6 +140,7 @@ struct Unwinding {};
 class Machine;
 constinit thread_local Machine* running = nullptr;
 std::atomic<Schedule> schedule = Schedule::ascending;
+std::atomic<unsigned> first_block = 0;
 
 // Runs blocks on one thread of the host, and keeps stacks and shared memory for the next ones.
 class Machine {
@@ -325,6 +326,7 @@ Machine& machine() {
 }  // namespace
 
 void set_schedule(Schedule order) { schedule = order; }
+void set_first_block(unsigned x) { first_block = x; }
 
 void run(Grid grid, int threads, int shared_bytes, const std::function<void()>& kernel) {
   if (running) throw std::logic_error("emulator::run() in a kernel");
@@ -340,7 +342,7 @@ void run(Grid grid, int threads, int shared_bytes, const std::function<void()>& 
   } guard(machine);
   for (unsigned z = 0; z < grid.z; ++z) {
     for (unsigned y = 0; y < grid.y; ++y) {
-      for (unsigned x = 0; x < grid.x; ++x) machine.run_block({x, y, z});
+      for (unsigned x = first_block; x < grid.x; ++x) machine.run_block({x, y, z});
     }
   }
 }

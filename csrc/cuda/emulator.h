@@ -43,6 +43,10 @@ enum class Schedule { ascending, descending, shuffled };
 // For launches from now on, on all threads of the host.
 void set_schedule(Schedule schedule);
 
+// Leaves blocks before this one out, along the grid's first dimension: for a look at the last ones
+// of a grid that is too large to be run.
+void set_first_block(unsigned x);
+
 // Runs `kernel` in each thread of each block, one block after the other, on the calling thread of
 // the host. Blocks have 1 to 1024 threads and `shared_bytes`, a multiple of 16, of shared memory.
 // What a kernel throws comes out of here; the other threads of its block are unwound.

@@ -1,8 +1,8 @@
 """What the Triton kernels may touch: offsets beyond 32 bits, and never memory of others."""
 
-import mmap
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +18,8 @@ from fastrnn.recurrence.triton_kernels import launch
 from fastrnn.recurrence.triton_kernels.kernels import KERNELS
 
 from .conftest import Case, detached
+from .guarded import sparse
+from .guarded import spread as spread_over
 
 pytestmark = [
     pytest.mark.skipif(
@@ -26,15 +28,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="maps memory in a way of Linux only"),
 ]
 
-MAP_NORESERVE = 0x4000  # of Linux; Python does not name it
 TILE = 8
-
-
-def sparse(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Zeros that take memory where they are touched only: far more than there is."""
-    size = dtype.itemsize * torch.Size(shape).numel()
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
-    return torch.frombuffer(mmap.mmap(-1, size, flags), dtype=dtype).view(shape)
+HERE = str(Path(__file__).parent)
 
 
 def run_last_tile(
@@ -71,11 +66,7 @@ def test_offsets_beyond_two_to_the_31st(lengths: str, monkeypatch: pytest.Monkey
     last = slice(batch - TILE, batch)
 
     def spread(tensor: Tensor | None, rows: int) -> Tensor:
-        """The tensor as the last rows of a huge batch; `rows` is their dimension."""
-        assert tensor is not None
-        full = sparse(*tensor.shape[:rows], batch, *tensor.shape[rows + 1 :], dtype=tensor.dtype)
-        full[(slice(None),) * rows + (last,)] = tensor
-        return full
+        return spread_over(tensor, rows, batch)
 
     order = ends = None
     if few.lengths is not None:
@@ -114,28 +105,14 @@ def test_offsets_beyond_two_to_the_31st(lengths: str, monkeypatch: pytest.Monkey
 
 
 GUARDED = """
-import ctypes
+import sys
 import torch
 from fastrnn.recurrence.ops import lstm_layer
 from fastrnn.recurrence.problem import LayerArgs
 from fastrnn.recurrence.triton_kernels import launch
 
-libc = ctypes.CDLL(None, use_errno=True)
-libc.mmap.restype = ctypes.c_void_p
-libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-PAGE, GUARD, READ_WRITE, PRIVATE_ANONYMOUS = 4096, 1 << 20, 3, 0x22
-
-
-def guarded(tensor, at_end):
-    size = tensor.numel() * tensor.itemsize
-    room = -(-size // PAGE) * PAGE
-    base = libc.mmap(None, room + 2 * GUARD, READ_WRITE, PRIVATE_ANONYMOUS, -1, 0)
-    for guard in (base, base + GUARD + room):
-        assert libc.mprotect(guard, GUARD, 0) == 0
-    start = base + GUARD + (room - size) * at_end
-    memory = (ctypes.c_char * size).from_address(start)
-    return torch.frombuffer(memory, dtype=tensor.dtype).view(tensor.shape).copy_(tensor)
+sys.path.insert(0, sys.argv[1])
+from guarded import guarded
 
 
 class Guarded:
@@ -150,7 +127,7 @@ class Guarded:
                 if isinstance(value, torch.Tensor) and value.numel()
             }
             for at_end in (False, True):
-                copies = {name: guarded(tensor, at_end) for name, tensor in tensors.items()}
+                copies = {name: guarded(tensor, at_end=at_end) for name, tensor in tensors.items()}
                 self.kernel[grid](**{**arguments, **copies})
             for name, tensor in tensors.items():
                 tensor.copy_(copies[name])
@@ -182,7 +159,7 @@ def test_no_byte_outside_of_the_tensors_is_touched(monkeypatch: pytest.MonkeyPat
     """Pages before and after each tensor that nobody may touch; many sequences have no step."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-X", "faulthandler", "-c", GUARDED],
+        [sys.executable, "-W", "ignore", "-X", "faulthandler", "-c", GUARDED, HERE],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
