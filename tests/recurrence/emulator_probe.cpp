@@ -184,7 +184,7 @@ void reach(int width, int to, int from) {
   });
 }
 
-int alive = 0;
+int alive = 0, went_on = 0;
 struct CountedAlive {
   CountedAlive() { ++alive; }
   ~CountedAlive() { --alive; }
@@ -192,6 +192,7 @@ struct CountedAlive {
 
 // Each thread of block (1, 0, 0) goes where it is told to: where they do not meet is an error.
 void meet(const std::vector<std::string>& places) {
+  went_on = 0;
   emulator::run({2, 1, 1}, static_cast<int>(places.size()), 16, [&] {
     if (gpu::block_x() == 0) return;
     const CountedAlive counted;
@@ -206,6 +207,7 @@ void meet(const std::vector<std::string>& places) {
     if (place == "shuffle_xor 32") gpu::shuffle_xor(0.0f, 32);
     if (place == "launch") emulator::run({1, 1, 1}, 1, 0, [] {});
     if (place == "throw") throw std::out_of_range("thrown by the kernel");
+    if (place != "end") ++went_on;
   });
 }
 
@@ -309,6 +311,7 @@ PYBIND11_MODULE(emulator_probe, m) {
   m.def("reach", &reach);
   m.def("meet", &meet);
   m.def("alive", [] { return alive; });
+  m.def("went_on", [] { return went_on; });
   m.def("touch", &touch);
 
   bind_elementwise(m, "half_from_float", &gpu::half_from_float);

@@ -197,7 +197,7 @@ IN_OTHER_PLACES = {
         "deadlock: thread 0 waits in mma_half, but thread 30 has ended",
     ),
     "an incomplete warp": (
-        ["shuffle_xor 2"] * 40,
+        ["barrier"] * 32 + ["shuffle_xor 2"] * 8,
         "thread 32 waits in shuffle_xor with mask 2, but its warp is incomplete",
     ),
     "a mask of another warp": (
@@ -211,6 +211,7 @@ def assert_works(probe: ModuleType) -> None:
     assert probe.alive() == 0  # the destructors of threads that could not go on have run
     for place in ("barrier", "load_matrices", "mma_half", "shuffle_xor 1", "end"):
         probe.meet([place] * 64)
+        assert probe.went_on() == (0 if place == "end" else 64)
     assert probe.add_neighbors(64, 1, "")[0] == 33
 
 
@@ -220,6 +221,7 @@ def test_threads_that_do_not_meet_are_an_error(
 ) -> None:
     with pytest.raises(RuntimeError, match=f"^{re.escape(f'block (1, 0, 0): {message}')}$"):
         probe.meet(places)
+    assert probe.went_on() == 0
     assert_works(probe)
 
 
@@ -228,6 +230,7 @@ def test_what_a_kernel_throws_comes_out(probe: ModuleType, schedule: str) -> Non
     probe.set_schedule(schedule)
     with pytest.raises(IndexError, match="thrown by the kernel"):
         probe.meet(["barrier"] * 40 + ["throw"] + ["barrier"] * 23)
+    assert probe.went_on() == 0
     assert_works(probe)
 
 
