@@ -45,7 +45,7 @@ lint: $(VENV)/dev.stamp ## Check style and types: ruff, mypy, clang-format
 format: $(VENV)/dev.stamp ## Put all sources into the house style
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
-	find csrc -type f \( -name '*.h' -o -name '*.cpp' -o -name '*.inl' -o -name '*.cu' -o -name '*.cuh' \) \
+	find csrc tests benchmarks -type f \( -name '*.h' -o -name '*.cpp' -o -name '*.inl' -o -name '*.cu' -o -name '*.cuh' \) \
 	  -exec $(BIN)/clang-format -i {} +
 
 bench: $(VENV)/test.stamp ## Measure speed against torch.nn.LSTM (BENCH_ARGS to choose)

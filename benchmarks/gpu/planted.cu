@@ -1,5 +1,6 @@
-// Faults for compute-sanitizer to find: where it finds them, finding none elsewhere tells something.
-// The argument names the tool; kernels are named so that the filter for the package's takes them.
+// Faults for compute-sanitizer to find: where it finds them, finding none elsewhere tells
+// something. The argument names the tool; kernels are named so that the filter for the package's
+// takes them.
 #include <cstring>
 
 constexpr int kThreads = 64;
