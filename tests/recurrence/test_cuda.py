@@ -59,11 +59,35 @@ def test_supports_gives_reasons(change: dict[str, Any], reason: str) -> None:
     assert reason in "; ".join(cuda().supports(replace(PROBLEM, **change)))
 
 
-def test_without_the_native_module_there_is_a_reason() -> None:
+def test_without_the_native_module_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_module, "find_spec", lambda _: None)
     backend = CudaBackend()
-    backend._import = (None, ["the package was built without CUDA"])
-    assert backend.unavailable() == ["the package was built without CUDA"]
-    assert backend.supports(PROBLEM) == ["the package was built without CUDA"]
+    (reason,) = backend.unavailable()
+    assert reason.startswith("the package was built without CUDA")
+    assert backend.supports(PROBLEM) == [reason]
+
+
+def test_a_module_of_another_version_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fastrnn._cuda", reason="the package was built without nvcc")
+    monkeypatch.setattr(cuda_module, "__version__", "9.9")
+    (reason,) = CudaBackend().unavailable()
+    assert "but this is 9.9: install the package again" in reason
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: launches do not fail")
+def test_a_failed_launch_names_kernel_configuration_and_error() -> None:
+    """The real module, without a driver."""
+    native = pytest.importorskip("fastrnn._cuda", reason="the package was built without nvcc")
+    problem = native.Problem(
+        precision="float16", seq_len=5, batch_size=9, input_size=4, hidden_size=40,
+        num_directions=2, training=False,
+    )  # fmt: skip
+    device = native.Device(major=9, minor=0, multiprocessors=132, shared_bytes=232_448)
+    plan = native.make_plan(problem, device)
+    with pytest.raises(RuntimeError) as caught:
+        native.pack_forward(plan, w_ih=0, w_hh=0, words=0, device=0, stream=0)
+    for part in ("lstm_pack, float16, H=40 padded to 64, I=4 fused", "256 threads", "cudaError"):
+        assert part in str(caught.value)
 
 
 def test_a_gpu_that_torch_cannot_see_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

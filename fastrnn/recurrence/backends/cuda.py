@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -252,10 +253,10 @@ class _Call(NamedTuple):
 
 
 def _import_native() -> tuple[ModuleType | None, list[str]]:
+    if find_spec("fastrnn._cuda") is None:
+        return None, ["the package was built without CUDA (no nvcc was found, or FASTRNN_CUDA=OFF)"]
     try:
         from fastrnn import _cuda
-    except ModuleNotFoundError:
-        return None, ["the package was built without CUDA (no nvcc was found, or FASTRNN_CUDA=OFF)"]
     except ImportError as error:
         return None, [f"the native module fastrnn._cuda cannot be imported: {error}"]
     if _cuda.__version__ != __version__:
