@@ -16,6 +16,9 @@ struct Sizes {
   int input_size;
   int hidden_size;
   int num_directions;
+  // From a step to the next, forward and in reverse: elements of [T, B, D, H] and of x.
+  int64_t units_per_step[2];
+  int64_t inputs_per_step[2];
 };
 
 // Sequences sorted by falling length, so that those of a tile are about equally long.

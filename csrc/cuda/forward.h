@@ -33,6 +33,8 @@ struct ForwardBlock {
 
   // With few fragments in flight, two sums for each shorten the wait for the last product.
   using Sums = Accumulator<A, kGroup, A::kMatrixUnits && kPairs == 1 ? 2 : 1>;
+  static constexpr int kMostInRow = Hidden > kMaxFusedInput ? Hidden : kMaxFusedInput;
+  using Copier = RowCopier<kLayout.threads, kMostInRow* int{sizeof(Element)}>;
   using RecurrentWeights = Weights<A, kFragments, kLayout.recurrent.resident>;
   using InputWeights = Weights<A, kFragments, kResidentInput>;
 
@@ -46,7 +48,7 @@ struct ForwardBlock {
   RecurrentWeights recurrent;
   InputWeights input;
   OwnSequences own;
-  RowCopier<kLayout.threads> copier;
+  Copier copier;
 
   FASTRNN_DEVICE explicit ForwardBlock(const ForwardArguments& args, int stages)
       : arguments(args),
@@ -56,7 +58,7 @@ struct ForwardBlock {
         first_fragment(lane.warp * kFragments),
         input_stride(row_bytes(args.input_chunks)),
         own(OwnSequences::of(tile, lane, args.sizes, args.sorted)),
-        copier(RowCopier<kLayout.threads>::of(tile, args.sizes, args.sorted)) {
+        copier(Copier::of(tile, args.sizes, args.sorted)) {
     const OperandLayout input_layout{args.input_chunks, kResidentInput};
     constexpr int kChunkWords = kAllFragments * kFragmentBytes / 16;
     shared_recurrent = reinterpret_cast<uint4*>(gpu::shared_memory());
@@ -166,10 +168,11 @@ struct ForwardBlock {
   FASTRNN_DEVICE void copy_input(const char* row, int step, int stage) const {
     const int bytes = arguments.sizes.input_size * static_cast<int>(sizeof(Element));
     const bool valid = step < copier.sequence.length;
+    const char* const from = valid ? row : static_cast<const char*>(arguments.x);
     if (arguments.input_width == 16)
-      copier.template copy<16>(input_stage(stage), input_stride, row, bytes, valid);
+      copier.template copy<16>(input_stage(stage), input_stride, from, bytes, valid);
     else
-      copier.template copy<4>(input_stage(stage), input_stride, row, bytes, valid);
+      copier.template copy<4>(input_stage(stage), input_stride, from, bytes, valid);
   }
 
   FASTRNN_DEVICE void add_input(Sums& sums, int group, int stage) const {
@@ -211,7 +214,6 @@ struct ForwardPass : ForwardBlock<A, Hidden, Fused> {
   typename Base::RawShare share{};
   Sums next;  // the next step's sums, with its input in them
   const char* next_input;
-  int64_t input_row_stride;
 
   FASTRNN_DEVICE explicit ForwardPass(const ForwardArguments& arguments)
       : Base(arguments, state_stages(false)),
@@ -237,10 +239,6 @@ struct ForwardPass : ForwardBlock<A, Hidden, Fused> {
   }
 
   FASTRNN_DEVICE void begin_input() {
-    const Sizes& sizes = this->arguments.sizes;
-    const int64_t stride =
-        static_cast<int64_t>(sizes.batch_size) * sizes.input_size * int{sizeof(Element)};
-    input_row_stride = this->direction == 0 ? stride : -stride;
     next_input = this->input_row(0);
     this->load_bias(start);
     for (int step = 0; step < kCopied; ++step) copy_next_input(step);
@@ -254,7 +252,8 @@ struct ForwardPass : ForwardBlock<A, Hidden, Fused> {
     const char* const row = kStepsOffsets ? next_input : this->input_row(step);
     this->copy_input(row, step, step % kInputStages);
     gpu::commit_copies();
-    if constexpr (kStepsOffsets) next_input += input_row_stride;
+    if constexpr (kStepsOffsets)
+      next_input += this->arguments.sizes.inputs_per_step[this->direction] * int{sizeof(Element)};
   }
 
   FASTRNN_DEVICE void store_state(int stage, int pair, int r, float value) const {

@@ -49,7 +49,9 @@ struct GatesPass : ForwardBlock<A, Hidden, Fused> {
   // Starts the copies of a step's input and of the state before it.
   FASTRNN_DEVICE void copy_step(int step, int stage) const {
     const Element* const state = state_before(step);
-    const char* const from = reinterpret_cast<const char*>(state);
+    const void* const any = this->arguments.y;
+    const char* const from =
+        state ? reinterpret_cast<const char*>(state) : static_cast<const char*>(any);
     const int bytes = this->arguments.sizes.hidden_size * static_cast<int>(sizeof(Element));
     char* const to = this->state_stage(stage);
     if (this->arguments.state_width == 16)

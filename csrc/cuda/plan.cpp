@@ -77,9 +77,15 @@ Plan make_plan(const Problem& problem, const Device& device) {
   if (!reasons.empty()) throw std::invalid_argument(reasons.front());
   Plan plan{};
   plan.precision = problem.precision;
-  plan.sizes = {static_cast<int>(problem.seq_len), static_cast<int>(problem.batch_size),
-                static_cast<int>(problem.input_size), static_cast<int>(problem.hidden_size),
-                static_cast<int>(problem.num_directions)};
+  const int64_t units = problem.batch_size * problem.num_directions * problem.hidden_size;
+  const int64_t inputs = problem.batch_size * problem.input_size;
+  plan.sizes = {static_cast<int>(problem.seq_len),
+                static_cast<int>(problem.batch_size),
+                static_cast<int>(problem.input_size),
+                static_cast<int>(problem.hidden_size),
+                static_cast<int>(problem.num_directions),
+                {units, -units},
+                {inputs, -inputs}};
   plan.hidden = padded_size(problem.hidden_size);
   plan.input_chunks = fused_chunks(problem, device, plan.hidden);
   plan.tiles = (plan.sizes.batch_size + kTileRows - 1) / kTileRows;

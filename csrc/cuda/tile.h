@@ -47,7 +47,7 @@ FASTRNN_DEVICE void copy_words(uint4* to, const uint4* from, int bytes, int thre
 
 // Copies one row per sequence of the tile into shared memory. A thread always serves the same
 // sequence, so that it need not look it up in every step.
-template <int Threads>
+template <int Threads, int MostBytes>
 struct RowCopier {
   static constexpr int kThreadsPerRow = Threads / kTileRows;
 
@@ -62,11 +62,16 @@ struct RowCopier {
     return copier;
   }
 
-  // `to` is the tile's first row, `from` this sequence's; zeros in its place if not `valid`.
+  // `to` is the tile's first row, `from` this sequence's, which is not read if not `valid`: zeros
+  // take its place.
   template <int Width>
   FASTRNN_DEVICE void copy(char* to, int stride, const char* from, int bytes, bool valid) const {
-    for (int at = first * Width; at < bytes; at += kThreadsPerRow * Width)
-      gpu::copy_async<Width>(to + row * stride + at, valid ? from + at : nullptr, valid);
+    constexpr int kRound = kThreadsPerRow * Width;
+#pragma unroll
+    for (int n = 0; n < (MostBytes + kRound - 1) / kRound; ++n) {
+      const int at = first * Width + n * kRound;
+      if (at < bytes) gpu::copy_async<Width>(to + row * stride + at, from + at, valid);
+    }
   }
 
   // The same at once, for rows that lie too odd for a copy that is not waited for.
@@ -119,7 +124,7 @@ struct Offsets {
     for (int r = 0; r < 2; ++r)
       offsets.at[r] = own.sequences[r].row_of(step, direction, sizes) * row +
                       static_cast<int64_t>(direction) * sizes.hidden_size;
-    offsets.stride = (direction == 0 ? row : -row) * sizes.batch_size;
+    offsets.stride = sizes.units_per_step[direction];
     return offsets;
   }
 

@@ -15,6 +15,7 @@ from fastrnn.recurrence.ops import lstm_layer
 from fastrnn.recurrence.problem import LayerArgs
 
 from .conftest import Case, detached
+from .emulated import emulate_cuda
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,15 @@ def _poisoned_memory() -> None:
     """Switch the poisoning off here: opcheck compares whole tensors, unset reserves included."""
 
 
-@pytest.mark.parametrize("backend", ["cpu", "eager", "triton", "cuda"])
+@pytest.fixture(params=["cpu", "eager", "triton", "cuda"])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each that has its own kernels, or none; where they are for a GPU, without one."""
+    if request.param == "cuda":
+        emulate_cuda(monkeypatch)
+    name: str = request.param
+    return name
+
+
 @pytest.mark.parametrize("lengths", ["none", "equal"])
 @pytest.mark.parametrize("num_directions", [1, 2])
 def test_opcheck(backend: str, lengths: str, num_directions: int) -> None:
@@ -62,7 +71,6 @@ def test_gradients_of_gradients(backend: str) -> None:
     assert torch.autograd.gradgradcheck(run, inputs)
 
 
-@pytest.mark.parametrize("backend", ["cpu", "eager", "triton", "cuda"])
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_autocast_changes_nothing(backend: str, create_graph: bool) -> None:
     args, grads = Case(4, 3, 2, 5, 2, "random", states=True).build()
