@@ -51,7 +51,7 @@ format: $(VENV)/dev.stamp ## Put all sources into the house style
 bench: $(VENV)/test.stamp ## Measure speed against torch.nn.LSTM (BENCH_ARGS to choose)
 	$(BIN)/pytest benchmarks/ --benchmark-only $(BENCH_ARGS)
 
-resources: $(VENV)/test.stamp ## Compile the Triton kernels for three GPUs and store what they take
+resources: $(VENV)/test.stamp ## Store what the Triton and CUDA kernels take of a GPU; none is needed
 	$(BIN)/python -m benchmarks.triton_resources
 	$(BIN)/python -m benchmarks.cuda_resources
 

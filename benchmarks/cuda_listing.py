@@ -26,6 +26,7 @@ COUNTED = {
     "shared_loads": re.compile(r"LDSM?\b"),
     "global_loads": re.compile(r"LD(G|GSTS)?\b"),
     "special_function": re.compile(r"MUFU\b"),
+    "hardware_tanh": re.compile(r"MUFU\.TANH\b"),
 }
 RESOURCES = re.compile(r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+)")
 INSTRUCTION = re.compile(r"\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z]\S*)(.*)")
@@ -140,7 +141,7 @@ def _by_function(listing: str) -> dict[str, list[str]]:
     return functions
 
 
-def count(listing: list[str]) -> dict[str, int]:
+def count(listing: list[str]) -> dict[str, Any]:
     """The instructions of a kernel; loops go from a label to the last branch back to it."""
     labels: dict[str, int] = {}
     names: list[str] = []
@@ -163,6 +164,9 @@ def count(listing: list[str]) -> dict[str, int]:
         "local": len(local),
         "local_in_loops": sum(any(place in loop for loop in loops) for place in local),
         "loop_instructions": len(step),
+        "matrix_instructions": " ".join(
+            sorted({names[n] for n in step if COUNTED["tensor_core"].match(names[n])})
+        ),
         **{
             key: sum(bool(pattern.match(names[place])) for place in step)
             for key, pattern in COUNTED.items()

@@ -140,6 +140,14 @@ def planning(native: Any) -> dict[str, dict[str, Any]]:
     }
 
 
+MATRIX_INSTRUCTIONS = {
+    "half": "HMMA.16816.F32",
+    "bfloat16": "HMMA.16816.F32.BF16",
+    "tf32": "HMMA.1688.F32.TF32",
+}
+"""All that a kernel of a precision may have: operands of that type, and float32 sums."""
+
+
 def problems(cell: dict[str, Any], threads: int) -> list[str]:
     """What is wrong with a kernel; empty if nothing."""
     if cell["kind"] == "unknown":
@@ -164,8 +172,13 @@ def problems(cell: dict[str, Any], threads: int) -> list[str]:
     if cell["precision"] == "exact":
         found += ["has tensor core instructions"] if cell["tensor_core"] else []
         found += [] if cell["multiply_add"] else ["has no FFMA"]
-    elif not cell["tensor_core"]:
-        found.append("has no tensor core instructions")
+    elif cell["matrix_instructions"] != MATRIX_INSTRUCTIONS[cell["precision"]]:
+        found.append(
+            f"has tensor core instructions {cell['matrix_instructions']!r} in the place of "
+            f"{MATRIX_INSTRUCTIONS[cell['precision']]!r}"
+        )
+    if bool(cell["hardware_tanh"]) != (cell["precision"] in ("half", "bfloat16")):
+        found.append(f"has {cell['hardware_tanh']} of the hardware's tanh")
     return found
 
 

@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "cuda/kernels.h"
 #include "cuda/lstm_cuda.h"
 
 #if defined(FASTRNN_EMULATED)
@@ -132,12 +133,20 @@ PYBIND11_MODULE(FASTRNN_MODULE, m) {
 #if defined(FASTRNN_EMULATED)
   m.attr("device_type") = "cpu";
   m.def("driver_fault", [] { return ""; });
+  m.def("device_fault", [](int) { return ""; });
   m.def("set_schedule", &set_schedule, py::arg("name"), "The order in which warps run.");
   m.def("set_first_block", &fastrnn::gpu::emulator::set_first_block, py::arg("x"),
         "Blocks before this one are left out.");
 #else
   m.attr("device_type") = "cuda";
   m.def("driver_fault", &driver_fault, "Why no kernel can be launched here; empty if one can.");
+  m.def(
+      "device_fault",
+      [](int device) {
+        const auto kernel = find_pack_kernels(Precision::half).forward;
+        return device_fault(device, reinterpret_cast<const void*>(kernel));
+      },
+      py::arg("device"), "Why a device cannot run this build's kernels; empty if it can.");
 #endif
   m.attr("tile_rows") = kTileRows;
   m.attr("padded_sizes") = py::make_tuple(kPaddedSizes[0], kPaddedSizes[1], kPaddedSizes[2]);

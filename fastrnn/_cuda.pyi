@@ -6,6 +6,7 @@ tile_rows: int
 padded_sizes: tuple[int, ...]
 
 def driver_fault() -> str: ...
+def device_fault(device: int) -> str: ...
 
 class Device:
     def __init__(

@@ -93,7 +93,7 @@ struct BackwardBlock {
   FASTRNN_DEVICE void prefetch(int step, const Offsets& now) const {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      if (step < 1 || !own.valid(r, step)) continue;
+      if (step < 1 || !own.valid(r, step) || !has_unit(0)) continue;
       const int64_t at = now.at[r] + unit(0);
       gpu::prefetch(static_cast<const Element*>(arguments.gates) + 4 * at);
       gpu::prefetch(arguments.cells + at - now.stride);

@@ -91,7 +91,7 @@ FASTRNN_DEVICE void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
-// Asks for a line of memory to be brought into the L2 cache; never faults.
+// Asks for a line of memory to be brought into the L2 cache.
 FASTRNN_DEVICE void prefetch(const void* pointer) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(pointer));
 }

@@ -86,7 +86,10 @@ void wait_copies() {
   emulator::wait_copies(Pending);
 }
 
-inline void prefetch(const void*) {}
+// Reads a byte: memory that is asked for must be there.
+inline void prefetch(const void* pointer) {
+  static_cast<void>(*static_cast<const volatile char*>(pointer));
+}
 
 inline float float_from_bits(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t bits_from_float(float x) { return std::bit_cast<uint32_t>(x); }

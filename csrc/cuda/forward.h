@@ -140,7 +140,7 @@ struct ForwardBlock {
     const Element* from = static_cast<const Element*>(arguments.share);
 #pragma unroll
     for (int r = 0; r < 2; ++r)
-      if (own.valid(r, step)) gpu::prefetch(from + 4 * (offsets.at[r] + unit(0)));
+      if (own.valid(r, step) && has_unit(0)) gpu::prefetch(from + 4 * (offsets.at[r] + unit(0)));
   }
 
   FASTRNN_DEVICE static void unpack_share(float (&sums)[kFragments][4], const RawShare& raw) {
@@ -164,10 +164,9 @@ struct ForwardBlock {
                                                        static_cast<int>(sizeof(Element));
   }
 
-  // Starts the copy of a step's input, which lies at `row`.
-  FASTRNN_DEVICE void copy_input(const char* row, int step, int stage) const {
+  // Starts the copy of a step's input, which lies at `row`; zeros in its place if not `valid`.
+  FASTRNN_DEVICE void copy_input(const char* row, bool valid, int stage) const {
     const int bytes = arguments.sizes.input_size * static_cast<int>(sizeof(Element));
-    const bool valid = step < copier.sequence.length;
     const char* const from = valid ? row : static_cast<const char*>(arguments.x);
     if (arguments.input_width == 16)
       copier.template copy<16>(input_stage(stage), input_stride, from, bytes, valid);
@@ -250,7 +249,7 @@ struct ForwardPass : ForwardBlock<A, Hidden, Fused> {
   // A group for each step, also for those that are no more, so that groups can be counted.
   FASTRNN_DEVICE void copy_next_input(int step) {
     const char* const row = kStepsOffsets ? next_input : this->input_row(step);
-    this->copy_input(row, step, step % kInputStages);
+    this->copy_input(row, step < this->copier.sequence.length, step % kInputStages);
     gpu::commit_copies();
     if constexpr (kStepsOffsets)
       next_input += this->arguments.sizes.inputs_per_step[this->direction] * int{sizeof(Element)};
@@ -353,6 +352,7 @@ struct ForwardPass : ForwardBlock<A, Hidden, Fused> {
   }
 
   FASTRNN_DEVICE void end(int steps) {
+    if constexpr (Fused) gpu::wait_copies<0>();  // of steps that are no more
     if constexpr (kStoresLate) store(steps - 1);
 #pragma unroll
     for (int r = 0; r < 2; ++r)

@@ -60,7 +60,9 @@ struct GatesPass : ForwardBlock<A, Hidden, Fused> {
       this->copier.template copy<4>(to, Base::kStateStride, from, bytes, state);
     else
       this->copier.copy_now(to, Base::kStateStride, from, bytes, state);
-    if constexpr (Fused) this->copy_input(this->input_row(step), step, stage);
+    if constexpr (Fused)
+      this->copy_input(this->input_row(step), step < end && step < this->copier.sequence.length,
+                       stage);
     gpu::commit_copies();
   }
 
@@ -113,6 +115,7 @@ lstm_gates(const ForwardArguments arguments) {
   if (begin >= end) return;  // the whole block
   GatesPass<A, Hidden, Fused> pass(arguments, begin, end);
   for (int step = begin; step < end; ++step) pass.run_step(step, (step - begin) % kInputStages);
+  gpu::wait_copies<0>();  // of steps that are no more
 }
 
 }  // namespace fastrnn::cuda

@@ -37,12 +37,23 @@ std::string driver_fault() {
   return "";
 }
 
+std::string device_fault(int device, const void* kernel) {
+  cudaFuncAttributes attributes;
+  cudaError_t status = cudaSetDevice(device);
+  if (status == cudaSuccess) status = cudaFuncGetAttributes(&attributes, kernel);
+  if (status == cudaSuccess) return "";
+  cudaGetLastError();
+  return std::string("the kernels in this build cannot be loaded there: ") +
+         cudaGetErrorName(status) + ", " + cudaGetErrorString(status);
+}
+
 void launch_kernel(const Launch& launch, const void* kernel, void** arguments, Stream stream) {
   // Torch has chosen the device in its own copy of CUDA's runtime; this copy must know as well.
   check(cudaSetDevice(stream.device), launch, "cudaSetDevice");
   if (launch.shared_bytes > kDefaultSharedBytes)
+    // The same for all calls: another thread's smaller one must not take it back.
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               launch.shared_bytes),
+                               launch.most_shared_bytes),
           launch, "cudaFuncSetAttribute");
   check(cudaLaunchKernel(kernel, dim3(launch.grid_x, launch.grid_y, launch.grid_z),
                          dim3(static_cast<unsigned>(launch.threads)), arguments,

@@ -20,10 +20,14 @@ struct Launch {
   unsigned grid_x, grid_y, grid_z;
   int threads;
   int shared_bytes;
+  int most_shared_bytes;  // that a block may take on the device
 };
 
 // Why nothing can be launched on this machine: no driver, or one that is too old. Empty if it can.
 std::string driver_fault();
+
+// Why a device cannot run this build's kernels, of which this is one. Empty if it can.
+std::string device_fault(int device, const void* kernel);
 
 // Throws std::runtime_error, which names kernel, configuration and CUDA's error. Waits for nothing,
 // so that errors of the kernel itself are found by whoever waits for the stream.

@@ -27,7 +27,8 @@ Launch describe(const Plan& plan, const char* kernel, int slices, int threads, i
           static_cast<unsigned>(plan.sizes.num_directions),
           static_cast<unsigned>(slices),
           threads,
-          shared_bytes};
+          shared_bytes,
+          plan.device_shared};
 }
 
 void pack(const Plan& plan, const char* kernel, void (*run_pack)(PackArguments, int, int),

@@ -87,6 +87,7 @@ Plan make_plan(const Problem& problem, const Device& device) {
                 {units, -units},
                 {inputs, -inputs}};
   plan.hidden = padded_size(problem.hidden_size);
+  plan.device_shared = device.shared_bytes;
   plan.input_chunks = fused_chunks(problem, device, plan.hidden);
   plan.tiles = (plan.sizes.batch_size + kTileRows - 1) / kTileRows;
   const int64_t tiles = int64_t{1} * plan.tiles * plan.sizes.num_directions;

@@ -27,6 +27,7 @@ struct Plan {
   int hidden;           // padded to an instance's size
   int input_chunks;     // of the input's weights, where the kernels multiply the input; otherwise 0
   int tiles;            // of 8 sequences
+  int device_shared;    // bytes of shared memory that a block may take
   int steps_per_slice;  // of the kernel that computes gates again, which needs no order of steps
 
   bool fuses_input() const { return input_chunks > 0; }

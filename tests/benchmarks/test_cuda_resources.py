@@ -118,6 +118,8 @@ def test_the_main_loop_is_the_longest_with_a_barrier() -> None:
         "shared_loads": 1,
         "global_loads": 0,
         "special_function": 0,
+        "hardware_tanh": 0,
+        "matrix_instructions": "HMMA.16816.F32",
     }
 
 
@@ -134,7 +136,9 @@ def stored(kernel: Kernel) -> dict[str, Any]:
         ({"static_shared_bytes": 16}, "16 bytes of static shared"),
         ({"registers": 257}, "256 threads take 67584 registers"),
         ({"barriers": 0}, "no loop with a barrier"),
-        ({"tensor_core": 0}, "no tensor core"),
+        ({"matrix_instructions": ""}, "has tensor core instructions '' in the place of"),
+        ({"matrix_instructions": "HMMA.16816.F16"}, "in the place of 'HMMA.16816.F32'"),
+        ({"hardware_tanh": 0}, "has 0 of the hardware's tanh"),
         ({"kind": "unknown"}, "no kernel that is known"),
     ],
 )

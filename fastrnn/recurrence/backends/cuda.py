@@ -296,7 +296,12 @@ def _lacking(
         num_directions=1,
         training=training,
     )
-    return tuple(native.reasons_against(problem, _describe(native, device)))
+    reasons = list(native.reasons_against(problem, _describe(native, device)))
+    if not reasons and device.type == "cuda":
+        # A build may have been limited to some architectures.
+        with torch.cuda.device(device):
+            reasons = list(filter(None, [native.device_fault(torch.cuda.current_device())]))
+    return tuple(reasons)
 
 
 @functools.cache
