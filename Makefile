@@ -30,7 +30,7 @@ help: ## Show this list
 	@echo "fastrnn: make <command>"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/demo.stamp ## Install, then watch a classifier learn from few labels (about 2 minutes)
+demo: $(VENV)/demo.stamp ## Install, then watch a classifier learn from few labels (about 4 minutes)
 	$(BIN)/fastrnn demo $(DEMO_ARGS)
 
 test: $(VENV)/test.stamp ## Install, then run the tests (TEST_ARGS="-k name" to choose)
@@ -75,7 +75,7 @@ $(VENV)/venv.stamp:
 	@touch $@
 
 $(VENV)/wheel.stamp: $(VENV)/venv.stamp $(BUILD_FILES) $(SOURCES)
-	@echo "Building fastrnn (a minute or so)"
+	@echo "Building fastrnn (a minute or two)"
 	@rm -rf $(VENV)/wheel
 	$(PIP) wheel --quiet --no-deps --wheel-dir $(VENV)/wheel .
 	@touch $@
