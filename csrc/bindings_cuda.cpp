@@ -148,7 +148,6 @@ PYBIND11_MODULE(FASTRNN_MODULE, m) {
       },
       py::arg("device"), "Why a device cannot run this build's kernels; empty if it can.");
 #endif
-  m.attr("tile_rows") = kTileRows;
   m.attr("padded_sizes") = py::make_tuple(kPaddedSizes[0], kPaddedSizes[1], kPaddedSizes[2]);
 
   // Local to the module: beside it, tests load the emulated one, which has the same types.

@@ -2,7 +2,6 @@
 
 __version__: str
 device_type: str
-tile_rows: int
 padded_sizes: tuple[int, ...]
 
 def driver_fault() -> str: ...

@@ -155,16 +155,6 @@ def test_random_problems(**options: object) -> None:
     assert_right("triton", replace(case, scale=1.0) if case.dtype == torch.float16 else case)
 
 
-@pytest.mark.parametrize("input_size", [2, 20])
-def test_the_last_state_alone_is_the_same_without_an_output(input_size: int) -> None:
-    args = detached(Case(6, 5, input_size, 8, 2, "zeros", dtype=torch.float16).build()[0])
-    _, h_n, c_n = lstm_layer(args, "triton")
-    y, h_alone, c_alone = lstm_layer(args, "triton", last_state_only=True)
-    assert y.shape == (0, 5, 16)
-    assert torch.equal(h_n, h_alone)
-    assert torch.equal(c_n, c_alone)
-
-
 def test_views_on_odd_addresses_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else Triton would compile a kernel with narrower loads for them."""
     args = detached(Case(3, 2, 5, 8).build()[0])
@@ -197,36 +187,6 @@ def test_lengths_out_of_range_reach_no_other_memory() -> None:
     assert order is not None
     assert lengths.tolist() == [8, 8, 3, 0]
     assert sorted(order.tolist()) == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("directions", [1, 2])
-def test_lengths_out_of_range_count_as_the_nearest_in_backward_too(
-    directions: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fastrnn.recurrence.problem.check_lengths", lambda *_: None)
-    args, grads = Case(4, 3, 5, 8, directions, "random", states=True).build()
-    inputs = [t for t in args[:-1] if t is not None]
-    runs = []
-    for lengths in ([4, 2, 0], [9, 2, -7]):
-        outputs = lstm_layer(args._replace(lengths=torch.tensor(lengths)), "triton")
-        runs.append((*outputs, *torch.autograd.grad(outputs, inputs, grads)))
-    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
-
-
-# Raised by torch's own tracing of any autograd.Function.
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-def test_compiles_without_a_graph_break() -> None:
-    args, _ = Case(4, 3, 4, 5, 2, "random").build()
-
-    def run(x: Tensor) -> Tensor:
-        return lstm_layer(args._replace(x=x), "triton")[0]
-
-    compiled = torch.compile(run, backend="aot_eager", fullgraph=True, dynamic=True)
-    for seq_len in (4, 3):
-        x = args.x[:seq_len].detach().requires_grad_()
-        args = args._replace(lengths=torch.tensor([seq_len, 1, 2]))
-        results = [torch.autograd.grad(f(x).square().sum(), x)[0] for f in (compiled, run)]
-        assert torch.equal(*results)
 
 
 SPECIALIZATIONS = """

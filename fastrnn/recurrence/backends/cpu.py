@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fastrnn._version import __version__
 from fastrnn.recurrence.backends.base import (
     ForwardResult,
     InputGrads,
     OutputGrads,
     WantedGrads,
 )
+from fastrnn.recurrence.backends.native import address, import_native
 from fastrnn.recurrence.problem import LayerArgs, Problem
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class CpuBackend:
 
     def __init__(self) -> None:
         # At once, not when it is first needed: torch's compiler cannot trace an import.
-        self._import = _import_native()
+        self._import = import_native("fastrnn._cpu")
 
     @property
     def isa(self) -> str:
@@ -96,13 +96,13 @@ class CpuBackend:
             x=x.data_ptr(),
             w_ih=w_ih.data_ptr(),
             w_hh=w_hh.data_ptr(),
-            bias=_address(bias),
-            h_0=_address(h_0),
-            c_0=_address(c_0),
+            bias=address(bias),
+            h_0=address(h_0),
+            c_0=address(c_0),
             y=y.data_ptr(),
             h_n=h_n.data_ptr(),
             c_n=c_n.data_ptr(),
-            reserve=_address(reserve if problem.training else None),
+            reserve=address(reserve if problem.training else None),
             workspace=workspace.data_ptr(),
         )
         # The kernels always write y; where nobody wants it, it is dropped here.
@@ -135,17 +135,17 @@ class CpuBackend:
             x=x.data_ptr(),
             w_ih=w_ih.data_ptr(),
             w_hh=w_hh.data_ptr(),
-            h_0=_address(h_0),
-            c_0=_address(c_0),
+            h_0=address(h_0),
+            c_0=address(c_0),
             y=y.data_ptr(),
             reserve=reserve.data_ptr(),
-            grad_y=_address(grad_y),
-            grad_h_n=_address(grad_h_n),
-            grad_c_n=_address(grad_c_n),
-            grad_x=_address(grad_x),
-            grad_w_ih=_address(grad_w_ih),
-            grad_w_hh=_address(grad_w_hh),
-            grad_bias=_address(grad_bias),
+            grad_y=address(grad_y),
+            grad_h_n=address(grad_h_n),
+            grad_c_n=address(grad_c_n),
+            grad_x=address(grad_x),
+            grad_w_ih=address(grad_w_ih),
+            grad_w_hh=address(grad_w_hh),
+            grad_bias=address(grad_bias),
             grad_h_0=grad_h_0.data_ptr(),
             grad_c_0=grad_c_0.data_ptr(),
             workspace=workspace.data_ptr(),
@@ -171,23 +171,10 @@ class CpuBackend:
             input_size=p.input_size,
             hidden_size=p.hidden_size,
             num_directions=p.num_directions,
-            lengths=_address(lengths),
+            lengths=address(lengths),
             num_threads=torch.get_num_threads(),
         )
         return call
-
-
-def _import_native() -> tuple[ModuleType | None, list[str]]:
-    try:
-        from fastrnn import _cpu
-    except ImportError as error:
-        return None, [f"the native module fastrnn._cpu cannot be imported: {error}"]
-    if _cpu.__version__ != __version__:
-        return None, [
-            f"fastrnn._cpu was built for version {_cpu.__version__}, but this is "
-            f"{__version__}: install the package again"
-        ]
-    return _cpu, []
 
 
 def _dense(args: LayerArgs) -> LayerArgs:
@@ -195,7 +182,3 @@ def _dense(args: LayerArgs) -> LayerArgs:
     dense = args.map(Tensor.contiguous)
     lengths = dense.lengths
     return dense if lengths is None else dense._replace(lengths=lengths.to("cpu", torch.int64))
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()

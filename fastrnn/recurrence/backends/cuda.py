@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from fastrnn._version import __version__
 from fastrnn.recurrence.backends.base import (
     ForwardResult,
     InputGrads,
     OutputGrads,
     WantedGrads,
 )
+from fastrnn.recurrence.backends.native import address, import_native
 from fastrnn.recurrence.gate_gradients import input_gradients
 from fastrnn.recurrence.gpu_tensors import (
     by_falling_length,
@@ -34,6 +34,7 @@ from fastrnn.recurrence.tracing import constant_while_tracing
 if TYPE_CHECKING:
     from fastrnn._cuda import Device, Plan
 
+_MODULE = "fastrnn._cuda"
 _MAX_SIZE = 2**30  # of T, B and I: the kernels count in 32 bits, and some steps ahead
 
 
@@ -53,7 +54,7 @@ class CudaBackend:
 
     def __init__(self) -> None:
         # At once, not when it is first needed: torch's compiler cannot trace an import.
-        self._import = _import_native()
+        self._import = _import_if_built()
 
     def _native(self) -> ModuleType:
         module, reasons = self._import
@@ -121,11 +122,11 @@ class CudaBackend:
                 call.plan,
                 **call.input_addresses(share),
                 weights=weights.data_ptr(),
-                c_0=_address(call.args.c_0),
-                y=_address(y if p.output_shape[0] else None),
+                c_0=address(call.args.c_0),
+                y=address(y if p.output_shape[0] else None),
                 h_n=h_n.data_ptr(),
                 c_n=c_n.data_ptr(),
-                cells=_address(reserve if p.training else None),
+                cells=address(reserve if p.training else None),
                 **call.queue,
             )
             return ForwardResult(y, h_n, c_n, reserve)
@@ -162,15 +163,15 @@ class CudaBackend:
                 weights=weights.data_ptr(),
                 gates=gates.data_ptr(),
                 cells=reserve.data_ptr(),
-                c_0=_address(call.args.c_0),
-                order=_address(call.order),
-                lengths=_address(call.lengths),
-                grad_y=_address(grad_y),
-                grad_h_n=_address(grad_h_n),
-                grad_c_n=_address(grad_c_n),
+                c_0=address(call.args.c_0),
+                order=address(call.order),
+                lengths=address(call.lengths),
+                grad_y=address(grad_y),
+                grad_h_n=address(grad_h_n),
+                grad_c_n=address(grad_c_n),
                 grad_h_0=grad_h_0.data_ptr(),
                 grad_c_0=grad_c_0.data_ptr(),
-                grad_bias_tiles=_address(grad_bias),
+                grad_bias_tiles=address(grad_bias),
                 **call.queue,
             )
             found = _weight_gradients(p, args, y, gates, wanted)
@@ -245,27 +246,18 @@ class _Call(NamedTuple):
     def input_addresses(self, share: Tensor | None) -> dict[str, int]:
         return {
             "x": self.args.x.data_ptr(),
-            "bias": _address(self.args.bias),
-            "share": _address(share),
-            "h_0": _address(self.args.h_0),
-            "order": _address(self.order),
-            "lengths": _address(self.lengths),
+            "bias": address(self.args.bias),
+            "share": address(share),
+            "h_0": address(self.args.h_0),
+            "order": address(self.order),
+            "lengths": address(self.lengths),
         }
 
 
-def _import_native() -> tuple[ModuleType | None, list[str]]:
-    if find_spec("fastrnn._cuda") is None:
+def _import_if_built() -> tuple[ModuleType | None, list[str]]:
+    if find_spec(_MODULE) is None:
         return None, ["the package was built without CUDA (no nvcc was found, or FASTRNN_CUDA=OFF)"]
-    try:
-        from fastrnn import _cuda
-    except ImportError as error:
-        return None, [f"the native module fastrnn._cuda cannot be imported: {error}"]
-    if _cuda.__version__ != __version__:
-        return None, [
-            f"fastrnn._cuda was built for version {_cuda.__version__}, but this is "
-            f"{__version__}: install the package again"
-        ]
-    return _cuda, []
+    return import_native(_MODULE)
 
 
 @constant_while_tracing
@@ -375,7 +367,3 @@ def _weight_gradients(
         return _by_gate(grad.view(directions, gates // 4, 4, columns)).flatten(1, 2)
 
     return found._replace(w_ih=back(found.w_ih), w_hh=back(found.w_hh))
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
