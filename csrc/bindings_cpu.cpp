@@ -35,12 +35,14 @@ std::string select_isa(const std::string& name) {
 class Call {
  public:
   Call(const std::string& isa, bool float64, int64_t seq_len, int64_t batch_size,
-       int64_t input_size, int64_t hidden_size, int64_t num_directions, Address lengths,
-       int64_t num_threads)
+       int64_t input_size, int64_t hidden_size, int64_t num_directions, int64_t num_gates,
+       Address lengths, Address reset, Address state_mask, int64_t num_threads)
       : isa_(fastrnn::select_instruction_set(isa)),
         float64_(float64),
-        shape_{seq_len, batch_size, input_size, hidden_size, num_directions},
+        shape_{seq_len, batch_size, input_size, hidden_size, num_directions, num_gates},
         lengths_(checked(pointer<const int64_t>(lengths), shape_)),
+        reset_(pointer<const uint8_t>(reset)),
+        state_mask_(state_mask),
         plan_(shape_, lengths_, num_threads) {}
 
   int64_t num_threads() const { return plan_.num_threads(); }
@@ -60,10 +62,11 @@ class Call {
   void forward(Address x, Address w_ih, Address w_hh, Address bias, Address h_0, Address c_0,
                Address y, Address h_n, Address c_n, Address reserve, Address workspace) const {
     const auto run = [&]<class T>(T) {
-      const fastrnn::LstmForward<T> args{shape_,           pointer<T>(x),    pointer<T>(w_ih),
-                                         pointer<T>(w_hh), pointer<T>(bias), pointer<T>(h_0),
-                                         pointer<T>(c_0),  lengths_,         pointer<T>(y),
-                                         pointer<T>(h_n),  pointer<T>(c_n),  pointer<T>(reserve)};
+      const fastrnn::LstmForward<T> args{
+          shape_,           pointer<T>(x),           pointer<T>(w_ih), pointer<T>(w_hh),
+          pointer<T>(bias), pointer<T>(h_0),         pointer<T>(c_0),  lengths_,
+          reset_,           pointer<T>(state_mask_), pointer<T>(y),    pointer<T>(h_n),
+          pointer<T>(c_n),  pointer<T>(reserve)};
       fastrnn::lstm_forward<T>(isa_, args, plan_, pointer<T>(workspace));
     };
     float64_ ? run(double{}) : run(float{});
@@ -81,6 +84,8 @@ class Call {
                                           pointer<T>(h_0),
                                           pointer<T>(c_0),
                                           lengths_,
+                                          reset_,
+                                          pointer<T>(state_mask_),
                                           pointer<T>(y),
                                           pointer<T>(reserve),
                                           pointer<T>(grad_y),
@@ -112,6 +117,8 @@ class Call {
   bool float64_;
   fastrnn::LstmShape shape_;
   const int64_t* lengths_;
+  const uint8_t* reset_;
+  Address state_mask_;
   fastrnn::Plan plan_;
 };
 
@@ -126,11 +133,12 @@ PYBIND11_MODULE(_cpu, m) {
         "The named instruction set if it can run here, or the best one for an empty name.");
   const auto no_gil = py::call_guard<py::gil_scoped_release>();
   py::class_<Call>(m, "Call", "One layer's call: its plan, and the memory and arrays it needs.")
-      .def(py::init<const std::string&, bool, int64_t, int64_t, int64_t, int64_t, int64_t, Address,
-                    int64_t>(),
+      .def(py::init<const std::string&, bool, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
+                    Address, Address, Address, int64_t>(),
            py::kw_only(), py::arg("isa"), py::arg("float64"), py::arg("seq_len"),
            py::arg("batch_size"), py::arg("input_size"), py::arg("hidden_size"),
-           py::arg("num_directions"), py::arg("lengths"), py::arg("num_threads"))
+           py::arg("num_directions"), py::arg("num_gates"), py::arg("lengths"), py::arg("reset"),
+           py::arg("state_mask"), py::arg("num_threads"))
       .def_property_readonly("num_threads", &Call::num_threads)
       .def("forward_workspace", &Call::forward_workspace, "Elements of workspace for `forward`.")
       .def("backward_workspace", &Call::backward_workspace, py::arg("wants_grad_x"),

@@ -36,7 +36,21 @@ static FASTRNN_INLINE CellStep<V> cell_forward(V z_i, V z_f, V z_g, V z_o, V c_p
   return step;
 }
 
-// Gradients of the gates before activation, and of the previous cell state.
+// The same with coupled gates, f = 1 - i.
+template <class Math, class V>
+static FASTRNN_INLINE CellStep<V> coupled_cell_forward(V z_i, V z_g, V z_o, V c_prev) {
+  const typename Math::Scalar one = 1;
+  CellStep<V> step;
+  Math::sigmoid_pair(z_i, z_o, step.i, step.o);
+  step.f = one - step.i;
+  step.g = Math::tanh(z_g);
+  step.c = step.f * c_prev + step.i * step.g;
+  step.h = step.o * Math::tanh(step.c);
+  return step;
+}
+
+// Gradients of the gates before activation, and of the previous cell state. With coupled gates that
+// of i is z_i - z_f: f = 1 - i has the derivative -f'.
 template <class V>
 struct CellGradient {
   V z_i, z_f, z_g, z_o, c_prev;

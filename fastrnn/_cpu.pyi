@@ -17,7 +17,10 @@ class Call:
         input_size: int,
         hidden_size: int,
         num_directions: int,
+        num_gates: int,
         lengths: int,
+        reset: int,
+        state_mask: int,
         num_threads: int,
     ) -> None: ...
     @property

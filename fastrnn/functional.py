@@ -97,7 +97,7 @@ def lstm(
             layer.w_hr,
             None if h_0 is None else h_0[i],
             None if c_0 is None else c_0[i],
-            lengths,
+            lengths=lengths,
         )
         is_last = i == len(layers) - 1
         y, h, c = lstm_layer(args, backend, last_state_only=last_state_only and is_last)

@@ -99,7 +99,7 @@ def compiled(s: Subject) -> list[str]:
     def layer(args: LayerArgs) -> tuple[Tensor, ...]:
         return lstm_layer(args, s.forced)
 
-    inputs = [t for t in s.args[:-1] if t is not None]
+    inputs = [t for t in s.args.differentiable if t is not None]
     try:
         outputs = torch.compile(layer, fullgraph=True)(s.args)
     except torch._dynamo.exc.Unsupported as error:

@@ -72,7 +72,7 @@ def on_device(
 def results_of(backend: str | None, args: LayerArgs, grads: OutputGrads) -> list[Tensor]:
     """Outputs, and the gradients of all inputs that require them."""
     outputs = lstm_layer(args, backend)
-    wanted = [t for t in args[:-1] if t is not None and t.requires_grad]
+    wanted = [t for t in args.differentiable if t is not None and t.requires_grad]
     found: tuple[Tensor, ...] = ()
     if wanted:
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
@@ -82,6 +82,6 @@ def results_of(backend: str | None, args: LayerArgs, grads: OutputGrads) -> list
 
 def names_of(args: LayerArgs) -> list[str]:
     """Names of `results_of`, in its order."""
-    pairs = zip(args._fields[:-1], args[:-1], strict=True)
+    pairs = zip(args._fields, args.differentiable, strict=False)
     grads = [f"grad {name}" for name, t in pairs if t is not None and t.requires_grad]
     return ["y", "h_n", "c_n", *grads]

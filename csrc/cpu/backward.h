@@ -24,16 +24,16 @@ FASTRNN_INLINE void for_each_panel(int64_t vectors, const Body& body) {
 
 template <class T>
 struct PackPanel {
-  const T* from;  // [4][H][columns], one gate row after the other
-  int64_t columns, H, padded_H;
+  const T* from;  // [G][H][columns], one gate row after the other
+  int64_t columns, H, padded_H, G;
   T* to;
 
   template <int N>
   void run(int64_t first_vector) const {
     constexpr int64_t panel = N * kWidth<T>;
     const int64_t first = first_vector * kWidth<T>;
-    T* out = to + 4 * padded_H * first;
-    for (int64_t gate = 0; gate < 4; ++gate)
+    T* out = to + G * padded_H * first;
+    for (int64_t gate = 0; gate < G; ++gate)
       for (int64_t unit = 0; unit < padded_H; ++unit)
         for (int64_t j = 0; j < panel; ++j) {
           const bool real = unit < H && first + j < columns;
@@ -45,12 +45,12 @@ struct PackPanel {
 template <class T>
 void pack_backward(const LstmBackward<T>& args, int64_t direction, T* packed) {
   const Layout l = Layout::make(args.shape, kWidth<T>, args.grad_x != nullptr);
-  const T* w_hh = args.w_hh + direction * 4 * l.H * l.H;
-  for_each_panel(l.padded_H / l.width, PackPanel<T>{w_hh, l.H, l.H, l.padded_H, packed});
+  const T* w_hh = args.w_hh + direction * l.G * l.H * l.H;
+  for_each_panel(l.padded_H / l.width, PackPanel<T>{w_hh, l.H, l.H, l.padded_H, l.G, packed});
   if (!l.wants_grad_x) return;
-  const T* w_ih = args.w_ih + direction * 4 * l.H * l.I;
+  const T* w_ih = args.w_ih + direction * l.G * l.H * l.I;
   for_each_panel(l.padded_I / l.width,
-                 PackPanel<T>{w_ih, l.I, l.H, l.padded_H, packed + l.gates * l.padded_H});
+                 PackPanel<T>{w_ih, l.I, l.H, l.padded_H, l.G, packed + l.gates * l.padded_H});
 }
 
 // Adds the chunk's gate gradients, times what they multiplied, to the weight gradients.
@@ -140,15 +140,19 @@ struct BackwardRows {
     __builtin_memcpy(args.grad_c_0 + at, dc + row * l.padded_H, l.H * sizeof(T));
   }
 
+  // A row's state before step `s`, among the results of all steps; null where it is zero.
+  const T* state_before(int64_t row, int64_t s, const T* of_steps, int64_t step_size,
+                        const T* initial) const {
+    if (is_cut(args.reset, task, B, row, s)) return nullptr;
+    if (s > 0) return of_steps + (frame(row, s - 1) * D + task.direction) * step_size;
+    return initial ? initial + state_at(row) : nullptr;
+  }
+
   // Gate gradients of one row, and the new dc.
   void differentiate_gates(int64_t row, int64_t s, T* to) {
     const int64_t at = frame(row, s) * D + task.direction;
     const T* reserve = args.reserve + at * kReservePlanes * l.H;
-    const T* c_prev = nullptr;
-    if (s > 0)
-      c_prev = args.reserve + ((frame(row, s - 1) * D + task.direction) * kReservePlanes + 4) * l.H;
-    else if (args.c_0)
-      c_prev = args.c_0 + state_at(row);
+    const T* c_prev = state_before(row, s, args.reserve + 4 * l.H, kReservePlanes * l.H, args.c_0);
     for (int64_t u = 0; u < l.padded_H; u += W) {
       const int64_t count = l.H - u;
       CellStep<Vec<T>> step;
@@ -163,25 +167,42 @@ struct BackwardRows {
       T* dc_row = dc + row * l.padded_H + u;
       const auto grad = cell_backward<VectorMath<T>>(step, previous, dh_total, load(dc_row));
       store(dc_row, grad.c_prev);
-      store(to + u, grad.z_i);
-      store(to + l.padded_H + u, grad.z_f);
-      store(to + 2 * l.padded_H + u, grad.z_g);
-      store(to + 3 * l.padded_H + u, grad.z_o);
+      store(to + (l.G - 2) * l.padded_H + u, grad.z_g);
+      store(to + (l.G - 1) * l.padded_H + u, grad.z_o);
+      if (l.G == 4) {
+        store(to + u, grad.z_i);
+        store(to + l.padded_H + u, grad.z_f);
+      } else {
+        store(to + u, grad.z_i - grad.z_f);
+      }
     }
   }
 
   void collect_operands(int64_t row, int64_t s, T* to) const {
     __builtin_memcpy(to, args.x + frame(row, s) * l.I, l.I * sizeof(T));
-    const T* h_prev = nullptr;
-    if (s > 0)
-      h_prev = args.y + (frame(row, s - 1) * D + task.direction) * l.H;
-    else if (args.h_0)
-      h_prev = args.h_0 + state_at(row);
+    const T* h_prev = state_before(row, s, args.y, l.H, args.h_0);
     if (h_prev)
       __builtin_memcpy(to + l.I, h_prev, l.H * sizeof(T));
     else
       __builtin_memset(to + l.I, 0, l.H * sizeof(T));
+    if (h_prev && args.state_mask) apply_mask(row, to + l.I);
     to[l.I + l.H] = T(1);
+  }
+
+  void apply_mask(int64_t row, T* h) const {
+    const T* mask = args.state_mask + state_at(row);
+    for (int64_t u = 0; u < l.H; ++u) h[u] *= mask[u];
+  }
+
+  // From the gradient of the state as step `s` took it to that of the state that the step before
+  // left.
+  void leave_step(int64_t row, int64_t s) {
+    T* dh_row = dh + row * l.padded_H;
+    if (args.state_mask) apply_mask(row, dh_row);
+    if (is_cut(args.reset, task, B, row, s)) {
+      __builtin_memset(dh_row, 0, l.padded_H * sizeof(T));
+      __builtin_memset(dc + row * l.padded_H, 0, l.padded_H * sizeof(T));
+    }
   }
 
   // Gate gradients times one panel of weight columns: of h_{t-1} (into dh) or of x_t.
@@ -239,6 +260,8 @@ struct BackwardRows {
           collect_operands(row, s, operands + (chunk_used + row) * l.operand_row);
       }
       for_each_panel(l.padded_H / W, Product{*this, step_gates, s, active, packed, false});
+      if (args.state_mask || args.reset)
+        for (int64_t row = 0; row < active; ++row) leave_step(row, s);
       if (args.grad_x)
         for_each_panel(l.padded_I / W,
                        Product{*this, step_gates, s, active, packed + l.gates * l.padded_H, true});

@@ -11,22 +11,26 @@
 namespace fastrnn::FASTRNN_ISA {
 namespace {
 
+// Stands for a number of gates where functions differ by it.
+template <int G>
+struct Gates {};
+
 template <class T>
 void pack_forward(const LstmForward<T>& args, int64_t direction, T* packed) {
   constexpr int64_t W = kWidth<T>;
   const Layout l = Layout::make(args.shape, W, false);
-  const T* w_ih = args.w_ih + direction * 4 * l.H * l.I;
-  const T* w_hh = args.w_hh + direction * 4 * l.H * l.H;
-  const T* bias = args.bias ? args.bias + direction * 4 * l.H : nullptr;
+  const T* w_ih = args.w_ih + direction * l.G * l.H * l.I;
+  const T* w_hh = args.w_hh + direction * l.G * l.H * l.H;
+  const T* bias = args.bias ? args.bias + direction * l.G * l.H : nullptr;
   T* packed_bias = packed + l.forward_weights();
   for (int64_t unit = 0; unit < l.padded_H; ++unit) {
     const bool real = unit < l.H;
-    for (int64_t gate = 0; gate < 4; ++gate) {
+    for (int64_t gate = 0; gate < l.G; ++gate) {
       const int64_t row = gate * l.H + unit;
-      T* to = packed + (unit / W * (l.I + l.H) * 4 + gate) * W + unit % W;
-      for (int64_t k = 0; k < l.I; ++k, to += 4 * W) *to = real ? w_ih[row * l.I + k] : T(0);
-      for (int64_t k = 0; k < l.H; ++k, to += 4 * W) *to = real ? w_hh[row * l.H + k] : T(0);
-      packed_bias[(unit / W * 4 + gate) * W + unit % W] = real && bias ? bias[row] : T(0);
+      T* to = packed + (unit / W * (l.I + l.H) * l.G + gate) * W + unit % W;
+      for (int64_t k = 0; k < l.I; ++k, to += l.G * W) *to = real ? w_ih[row * l.I + k] : T(0);
+      for (int64_t k = 0; k < l.H; ++k, to += l.G * W) *to = real ? w_hh[row * l.H + k] : T(0);
+      packed_bias[(unit / W * l.G + gate) * W + unit % W] = real && bias ? bias[row] : T(0);
     }
   }
 }
@@ -34,6 +38,15 @@ void pack_forward(const LstmForward<T>& args, int64_t direction, T* packed) {
 // The position of step `s` of a row in time: the reverse direction starts at the row's own end.
 FASTRNN_INLINE int64_t time_of(int64_t direction, int64_t length, int64_t s) {
   return direction == 0 ? s : length - 1 - s;
+}
+
+// Whether the state is zero before step `s` of a row. Backwards in time the cut before a step is
+// the one that its predecessor asks for: both directions are cut at the same places.
+FASTRNN_INLINE bool is_cut(const uint8_t* reset, const RowTask& task, int64_t B, int64_t row,
+                           int64_t s) {
+  if (!reset || (task.direction == 1 && s == 0)) return false;
+  const int64_t t = time_of(task.direction, task.lengths[row], s) + task.direction;
+  return reset[t * B + task.rows[row]] != 0;
 }
 
 template <class T>
@@ -76,10 +89,24 @@ struct ForwardRows {
       cell[u] = args.c_0 && u < l.H ? args.c_0[at + u] : T(0);
     }
     if (task.lengths[row] > 0)
-      fetch_input(row, 0, state[0] + row * l.state_row);
+      prepare_step(row, 0, state[0] + row * l.state_row);
     else
       finish(row, state[0]);
     clear_padding(row);
+  }
+
+  // A row of [x | h] as step `s` takes it; h is there already, as the step before left it.
+  void prepare_step(int64_t row, int64_t s, T* to) const {
+    fetch_input(row, s, to);
+    T* h = to + l.I;
+    if (args.state_mask) {
+      const T* mask = args.state_mask + (task.direction * B + task.rows[row]) * l.H;
+      for (int64_t u = 0; u < l.H; ++u) h[u] *= mask[u];
+    }
+    if (is_cut(args.reset, task, B, row, s)) {
+      __builtin_memset(h, 0, l.padded_H * sizeof(T));
+      __builtin_memset(c + row * l.padded_H, 0, l.padded_H * sizeof(T));
+    }
   }
 
   void finish(int64_t row, const T* states) const {
@@ -105,25 +132,34 @@ struct ForwardRows {
     void run(int64_t first) const {
       const Layout& l = self.l;
       const int64_t K = l.I + l.H;
-      const T* weights = self.packed + block * K * 4 * W;
-      const T* bias = self.packed + l.forward_weights() + block * 4 * W;
+      const T* weights = self.packed + block * K * N * W;
+      const T* bias = self.packed + l.forward_weights() + block * N * W;
       Tile<T, R, N> tile;
       for (int j = 0; j < R; ++j)
         for (int v = 0; v < N; ++v) tile.acc[j][v] = load(bias + v * W);
-      tile.multiply_add(now + first * l.state_row, l.state_row, 1, weights, 4 * W, K);
+      tile.multiply_add(now + first * l.state_row, l.state_row, 1, weights, N * W, K);
       // By way of memory: all rows' sums and one row's gates do not fit into the registers at once.
       T sums[R][N][W];
       for (int j = 0; j < R; ++j)
         for (int v = 0; v < N; ++v) store(sums[j][v], tile.acc[j][v]);
-      for (int j = 0; j < R; ++j) self.apply_gates(first + j, s, block * W, sums[j], next);
+      for (int j = 0; j < R; ++j)
+        self.template apply_gates<N>(first + j, s, block * W, sums[j], next);
     }
   };
 
+  static FASTRNN_INLINE CellStep<Vec<T>> step_of(const T (*z)[W], const T* cell, Gates<4>) {
+    return cell_forward<VectorMath<T>>(load(z[0]), load(z[1]), load(z[2]), load(z[3]), load(cell));
+  }
+
+  static FASTRNN_INLINE CellStep<Vec<T>> step_of(const T (*z)[W], const T* cell, Gates<3>) {
+    return coupled_cell_forward<VectorMath<T>>(load(z[0]), load(z[1]), load(z[2]), load(cell));
+  }
+
+  template <int N>
   FASTRNN_INLINE void apply_gates(int64_t row, int64_t s, int64_t unit, const T (*z)[W],
                                   T* next) const {
     T* cell = c + row * l.padded_H + unit;
-    const auto step =
-        cell_forward<VectorMath<T>>(load(z[0]), load(z[1]), load(z[2]), load(z[3]), load(cell));
+    const auto step = step_of(z, cell, Gates<N>{});
     store(cell, step.c);
     store(next + row * l.state_row + l.I + unit, step.h);
     const int64_t count = l.H - unit;
@@ -146,10 +182,12 @@ struct ForwardRows {
     for (int64_t s = 0; active > 0; ++s) {
       T* now = state[s % 2];
       T* next = state[(s + 1) % 2];
-      for (int64_t block = 0; block < l.padded_H / W; ++block)
-        for_each_tile<kTileVectors>(active, Body{*this, s, block, now, next});
+      for (int64_t block = 0; block < l.padded_H / W; ++block) {
+        const Body body{*this, s, block, now, next};
+        l.G == 4 ? for_each_tile<4>(active, body) : for_each_tile<3>(active, body);
+      }
       for (; active > 0 && task.lengths[active - 1] == s + 1; --active) finish(active - 1, next);
-      for (int64_t row = 0; row < active; ++row) fetch_input(row, s + 1, next + row * l.state_row);
+      for (int64_t row = 0; row < active; ++row) prepare_step(row, s + 1, next + row * l.state_row);
     }
   }
 };

@@ -13,7 +13,7 @@ struct Kernels {
   void (*pack_backward)(const LstmBackward<T>&, int64_t direction, T* packed);
   // Take the rows of one task through all of their steps.
   void (*forward_rows)(const LstmForward<T>&, const RowTask&, const T* packed, T* scratch);
-  // Adds to `weight_gradient` ([I + H + 1][4 * padded_H]) unless it is null.
+  // Adds to `weight_gradient` ([I + H + 1][G * padded_H]) unless it is null.
   void (*backward_rows)(const LstmBackward<T>&, const RowTask&, const T* packed, T* scratch,
                         T* weight_gradient);
 };

@@ -20,10 +20,10 @@ constexpr int64_t kGradientChunkRows = 192;
 
 // All sizes in elements. `width` is the number of elements of a vector.
 struct Layout {
-  int64_t width, I, H;
+  int64_t width, I, H, G;
   int64_t padded_H;  // H, rounded up to whole vectors
   int64_t padded_I;
-  int64_t gates;        // 4 * padded_H
+  int64_t gates;        // G * padded_H
   int64_t state_row;    // one row of [x | h | padding]
   int64_t gate_row;     // one row of gate gradients
   int64_t operand_row;  // one row of [x | h_prev | 1], the other operand of the weight gradients
@@ -34,9 +34,10 @@ struct Layout {
     l.width = width;
     l.I = shape.input_size;
     l.H = shape.hidden_size;
+    l.G = shape.num_gates;
     l.padded_H = round_up(l.H, width);
     l.padded_I = round_up(l.I, width);
-    l.gates = 4 * l.padded_H;
+    l.gates = l.G * l.padded_H;
     // The additional 16 keep rows from falling into the same cache sets.
     l.state_row = round_up(l.I + l.padded_H, 16) + 16;
     l.gate_row = round_up(l.gates, 16) + 16;
@@ -45,7 +46,7 @@ struct Layout {
     return l;
   }
 
-  // Forward: [padded_H / width][I + H][4][width] weights, then [padded_H / width][4][width] biases.
+  // Forward: [padded_H / width][I + H][G][width] weights, then [padded_H / width][G][width] biases.
   int64_t forward_weights() const { return gates * (I + H); }
   int64_t forward_packed() const { return round_up(forward_weights() + gates, 16); }
   // Two state buffers and c.

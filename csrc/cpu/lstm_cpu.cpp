@@ -24,9 +24,9 @@ template <class T>
 void write_weight_gradients(const LstmBackward<T>& args, const Layout& l, int64_t direction,
                             const T* sums, int64_t stride, int64_t threads, int64_t begin,
                             int64_t end) {
-  for (int64_t gate = 0; gate < 4; ++gate)
+  for (int64_t gate = 0; gate < l.G; ++gate)
     for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t row = (direction * 4 + gate) * l.H + unit;
+      const int64_t row = (direction * l.G + gate) * l.H + unit;
       for (int64_t k = 0; k < l.I + l.H + 1; ++k) {
         const T* at = sums + k * l.gates + gate * l.padded_H + unit;
         T sum = 0;

@@ -24,7 +24,8 @@ void Plan::choose_split(const LstmShape& shape, const int64_t* lengths, int64_t 
   const int64_t D = shape.num_directions;
   const int64_t steps =
       lengths ? std::accumulate(lengths, lengths + B, int64_t{0}) : B * shape.seq_len;
-  const int64_t work = steps * D * 4 * shape.hidden_size * (shape.input_size + shape.hidden_size);
+  const int64_t work =
+      steps * D * shape.num_gates * shape.hidden_size * (shape.input_size + shape.hidden_size);
   const int64_t threads = std::clamp<int64_t>(work / kMinThreadWork, 1, max_threads);
   // Threads that D divides take one direction each; otherwise every thread takes part in both.
   const int64_t base = threads % D == 0 ? threads / D : threads;

@@ -13,9 +13,9 @@
 namespace fastrnn::FASTRNN_ISA {
 namespace {
 
-// Rows per tile: R * 4 accumulators + 4 vectors of `b` fill the register file (32 or 16 registers).
+// Rows per tile: with N = 4, R * 4 accumulators and 4 vectors of `b` fill the register file (32 or
+// 16 registers).
 constexpr int kMaxTileRows = FASTRNN_VECTOR_BYTES == 64 ? 6 : 3;
-constexpr int kTileVectors = 4;
 
 template <class T, int R, int N>
 struct Tile {

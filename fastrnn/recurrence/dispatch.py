@@ -125,14 +125,19 @@ def select(problem: Problem, name: str | None = None) -> Backend:
         if reasons := backend.supports(problem):
             raise BackendError(f"backend {forced!r} cannot run this: {'; '.join(reasons)}")
         return backend
-    if problem.device.type in _DEVICES_WITH_TRIALS:
+    if _is_tried(problem):
         return _selector.choose(problem)
     return next(backend for backend in BACKENDS if considers(backend, problem))
 
 
 def is_decided(problem: Problem) -> bool:
     """Whether `auto` has decided on a problem; it may not while another process holds a trial."""
-    return problem.device.type not in _DEVICES_WITH_TRIALS or _selector.is_decided(problem)
+    return not _is_tried(problem) or _selector.is_decided(problem)
+
+
+def _is_tried(problem: Problem) -> bool:
+    """Whether trials decide: where several backends can run a problem."""
+    return problem.device.type in _DEVICES_WITH_TRIALS and not problem.variants
 
 
 def explain(problem: Problem) -> dict[str, list[str]]:

@@ -13,16 +13,19 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from fastrnn.recurrence import dispatch
 from fastrnn.recurrence.backends.base import Backend, OutputGrads, WantedGrads
 from fastrnn.recurrence.backends.eager import reference_gradients
 from fastrnn.recurrence.problem import LayerArgs, Problem, leaves_nothing_out
+from fastrnn.recurrence.reference import lstm_reference
 from fastrnn.recurrence.trial_calls import Call, Results, named_results
 
 _ARGS = (
     "Tensor x, Tensor w_ih, Tensor w_hh, Tensor? bias, Tensor? w_hr, "
-    "Tensor? h_0, Tensor? c_0, Tensor? lengths"
+    "Tensor? h_0, Tensor? c_0, Tensor? norm, Tensor? lengths, Tensor? reset, "
+    "Tensor? recurrent_mask, Tensor? zoneout"
 )
 
 _library = torch.library.Library("fastrnn", "DEF")  # type: ignore[no-untyped-call]
@@ -33,7 +36,8 @@ _library.define(  # type: ignore[no-untyped-call]
 _library.define(  # type: ignore[no-untyped-call]
     f"lstm_backward(Tensor? grad_y, Tensor? grad_h_n, Tensor? grad_c_n, {_ARGS}, "
     "Tensor y, Tensor reserve, str backend, bool[] wanted) "
-    "-> (Tensor x, Tensor w_ih, Tensor w_hh, Tensor bias, Tensor w_hr, Tensor h_0, Tensor c_0)"
+    "-> (Tensor x, Tensor w_ih, Tensor w_hh, Tensor bias, Tensor w_hr, Tensor h_0, Tensor c_0, "
+    "Tensor norm)"
 )
 
 
@@ -48,9 +52,11 @@ def _described(inputs: tuple[Any, ...]) -> tuple[Problem, LayerArgs, str]:
 def _no_autocast(x: Tensor) -> AbstractContextManager[None]:
     """Shut out autocast: torch's products would round to 16 bits, and answer in them."""
     kind = x.device.type
-    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
-        return nullcontext()
-    return torch.autocast(kind, enabled=False)
+    return torch.autocast(kind, enabled=False) if _has_autocast(kind) else nullcontext()
+
+
+def _has_autocast(kind: str) -> bool:
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def _forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -169,7 +175,7 @@ class _Lstm(torch.autograd.Function):
                 *output_grads, *tensors, y, reserve, ctx.backend, list(wanted)
             )
             grads = tuple(g if want else None for g, want in zip(grads, wanted, strict=True))
-        return None, *grads, None
+        return None, *grads, None, None, None, None
 
 
 def _run_as_called(backend: Backend, call: Call) -> Results:
@@ -181,7 +187,7 @@ def _run_as_called(backend: Backend, call: Call) -> Results:
     with torch.enable_grad():
         outputs = lstm_layer(args, backend.name)
     pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
-    inputs = [t for t in args[:-1] if t is not None]
+    inputs = [t for t in args.differentiable if t is not None]
     found = iter(torch.autograd.grad([o for o, _ in pairs], inputs, [g for _, g in pairs]))
     return named_results(outputs, [next(found) if want else None for want in wanted])
 
@@ -215,15 +221,57 @@ def lstm_layer(
     BackendError
         If the forced backend cannot run the call.
     """
+    args = _autocast(args)
+    if _is_transformed():
+        return _reference(args, last_state_only)
     training = torch.is_grad_enabled() and any(
-        isinstance(t, Tensor) and t.requires_grad for t in args
+        isinstance(t, Tensor) and t.requires_grad for t in args.differentiable
     )
     problem = Problem.from_args(args, training=training, last_state_only=last_state_only)
     if leaves_nothing_out(args.lengths, problem.seq_len):
         args, problem = args._replace(lengths=None), replace(problem, variable_length=False)
+    if "coupled_gates" in problem.variants and problem.device.type != "cpu":
+        args, problem = uncoupled(args, problem)
     chosen = dispatch.select(problem, backend).name
     if training:
         y, h_n, c_n = _Lstm.apply(chosen, *args)  # type: ignore[no-untyped-call]
     else:
         y, h_n, c_n, _ = torch.ops.fastrnn.lstm_forward(*args, chosen, False, last_state_only)
     return (y[:0] if last_state_only else y), h_n, c_n
+
+
+def _autocast(args: LayerArgs) -> LayerArgs:
+    """Under autocast, take the tensors in its dtype, as torch takes those of its own LSTM."""
+    if not torch._C._is_any_autocast_enabled() or not _has_autocast(args.x.device.type):
+        return args
+    dtype = torch.get_autocast_dtype(args.x.device.type)
+    casts = (torch.float32, torch.float16, torch.bfloat16)  # float64 stays, as everywhere in torch
+    return args.map(lambda t: t.to(dtype) if t.dtype in casts else t)
+
+
+def _is_transformed() -> bool:
+    """Whether gradients go forward, or `torch.func` maps or differentiates: nothing for kernels."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def _reference(args: LayerArgs, last_state_only: bool) -> tuple[Tensor, Tensor, Tensor]:
+    Problem.from_args(args, training=True)
+    with _no_autocast(args.x):
+        y, h_n, c_n = lstm_reference(args)
+    return (y[:0] if last_state_only else y), h_n, c_n
+
+
+def uncoupled(args: LayerArgs, problem: Problem) -> tuple[LayerArgs, Problem]:
+    """Give coupled gates four: 1 - sigmoid(z) = sigmoid(-z), so f has i's weights, negated."""
+
+    def four(weight: Tensor) -> Tensor:
+        i, g, o = weight.chunk(3, dim=1)
+        return torch.cat([i, -i, g, o], dim=1)
+
+    args = args._replace(
+        w_ih=four(args.w_ih),
+        w_hh=four(args.w_hh),
+        bias=None if args.bias is None else four(args.bias),
+    )
+    others = tuple(variant for variant in problem.variants if variant != "coupled_gates")
+    return args, replace(problem, variants=others)

@@ -15,6 +15,9 @@ from fastrnn.recurrence.precision import rnn_allows_tf32
 _FLOAT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _LENGTH_DTYPES = (torch.int32, torch.int64)
 
+VARIANTS = ("coupled_gates", "layer_norm", "reset", "recurrent_dropout", "zoneout")
+"""What a layer may do beyond the equations of `torch.nn.LSTM`."""
+
 
 class LayerArgs(NamedTuple):
     """The tensors of one layer's call; D directions side by side.
@@ -32,8 +35,22 @@ class LayerArgs(NamedTuple):
         Projection ``[D, P, H]``.
     h_0, c_0 : Tensor or None
         Initial state ``[D, B, R]`` and ``[D, B, H]``; zeros when absent.
+    norm : Tensor or None
+        For layer normalisation, ``[D, (2G + 2) * H]`` with G gates: gains of the input's and of the
+        state's share of the gates, gain and shift of the cell state.
     lengths : Tensor or None
         Valid steps of each sequence, ``[B]``, int32 or int64, from 0 to T.
+    reset : Tensor or None
+        Steps before which the state becomes zero, ``[T, B]``, bool.
+    recurrent_mask : Tensor or None
+        What the state is multiplied by where it enters ``w_hh``, ``[D, B, R]``.
+    zoneout : Tensor or None
+        Share of the state before that a step keeps, ``[D, T or 1, B or 1, R + H]``.
+
+    Notes
+    -----
+    Everything up to ``norm`` can be differentiated. Gates are coupled, ``f = 1 - i``, where the
+    weights have three gates, i, g, o, instead of four. `reference` has the equations.
     """
 
     x: Tensor
@@ -43,7 +60,16 @@ class LayerArgs(NamedTuple):
     w_hr: Tensor | None = None
     h_0: Tensor | None = None
     c_0: Tensor | None = None
+    norm: Tensor | None = None
     lengths: Tensor | None = None
+    reset: Tensor | None = None
+    recurrent_mask: Tensor | None = None
+    zoneout: Tensor | None = None
+
+    @property
+    def differentiable(self) -> tuple[Tensor | None, ...]:
+        """The tensors that can have gradients: all before ``lengths``."""
+        return self[:8]
 
     def map(self, change: Callable[[Tensor], Tensor]) -> LayerArgs:
         """Apply a function to every tensor that is there."""
@@ -70,6 +96,8 @@ class Problem:
         Whether only ``h_n`` and ``c_n`` are wanted; without ``training``, y is then not written.
     allow_tf32 : bool
         Whether float32 products may round their operands to TF32; false on a CPU.
+    variants : tuple of str
+        What the cell does beyond `torch.nn.LSTM`'s, in the terms of `VARIANTS`.
     """
 
     seq_len: int
@@ -84,6 +112,7 @@ class Problem:
     training: bool = False
     last_state_only: bool = False
     allow_tf32: bool = False
+    variants: tuple[str, ...] = ()
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
@@ -116,23 +145,17 @@ class Problem:
         seq_len, batch_size, input_size = x.shape
         if seq_len == 0:
             raise ValueError("x has no time steps (shape [0, B, I]); T should be at least 1")
-        if w_ih.dim() != 3 or w_ih.shape[0] not in (1, 2) or w_ih.shape[1] % 4 != 0:
-            raise ValueError(f"w_ih has shape {_shape(w_ih)}; it should be [D, 4H, I], D = 1 or 2")
-        num_directions, hidden_size = w_ih.shape[0], w_ih.shape[1] // 4
-        if hidden_size == 0:
-            raise ValueError("w_ih has no hidden units; H should be at least 1")
+        num_directions, num_gates, hidden_size = _weight_sizes(args)
         if w_ih.shape[2] != input_size:
             raise ValueError(
                 f"x has {input_size} features, but w_ih {_shape(w_ih)} takes {w_ih.shape[2]}"
             )
         proj_size = 0
         if args.w_hr is not None:
-            if args.w_hr.dim() != 3:
-                raise ValueError(f"w_hr has shape {_shape(args.w_hr)}; it should be [D, P, H]")
             proj_size = args.w_hr.shape[1]
             _check_like(x, "w_hr", args.w_hr, (num_directions, proj_size, hidden_size))
         state_size = proj_size or hidden_size
-        gates = 4 * hidden_size
+        gates = num_gates * hidden_size
         _check_like(x, "w_ih", w_ih, (num_directions, gates, input_size))
         _check_like(x, "w_hh", w_hh, (num_directions, gates, state_size))
         if args.bias is not None:
@@ -142,18 +165,10 @@ class Problem:
         if args.c_0 is not None:
             _check_like(x, "c_0", args.c_0, (num_directions, batch_size, hidden_size))
         if args.lengths is not None:
-            if args.lengths.device not in (x.device, torch.device("cpu")):
-                raise ValueError(
-                    f"lengths is on {args.lengths.device}; it should be on the CPU or, as x, on "
-                    f"{x.device}"
-                )
-            check_lengths(args.lengths, batch_size, seq_len)
-            copied = args.lengths.device != x.device and is_capturing(x.device)
-            if copied and not leaves_nothing_out(args.lengths, seq_len):
-                raise ValueError(
-                    "lengths is on the CPU, from where a CUDA graph cannot capture a copy; it "
-                    f"should be on {x.device} as long as one is captured"
-                )
+            _check_lengths_of(x, args.lengths)
+        variants = _check_options(args, gates, state_size)
+        if num_gates == 3:
+            variants = ("coupled_gates", *variants)
         return cls(
             seq_len=seq_len,
             batch_size=batch_size,
@@ -167,6 +182,91 @@ class Problem:
             training=training,
             last_state_only=last_state_only,
             allow_tf32=x.dtype == torch.float32 and x.device.type == "cuda" and rnn_allows_tf32(),
+            variants=variants,
+        )
+
+
+def _weight_sizes(args: LayerArgs) -> tuple[int, int, int]:
+    """Directions, gates and hidden units, as the weights have them."""
+    w_ih, w_hh, w_hr = args.w_ih, args.w_hh, args.w_hr
+    for name, weight in (("w_ih", w_ih), ("w_hh", w_hh), ("w_hr", w_hr)):
+        if weight is not None and (weight.dim() != 3 or weight.shape[0] not in (1, 2)):
+            raise ValueError(
+                f"{name} has shape {_shape(weight)}; it should have three dimensions, the first of "
+                "size D = 1 or 2"
+            )
+    rows, hidden_size = w_ih.shape[1], w_hh.shape[2] if w_hr is None else w_hr.shape[2]
+    if hidden_size == 0 or rows == 0:
+        raise ValueError("w_ih has no hidden units; H should be at least 1")
+    if rows not in (4 * hidden_size, 3 * hidden_size):
+        source = "w_hh" if w_hr is None else "w_hr"
+        raise ValueError(
+            f"w_ih has shape {_shape(w_ih)}, but {source} {_shape(w_hh if w_hr is None else w_hr)} "
+            f"is of {hidden_size} hidden units: it should be [D, {4 * hidden_size}, I], or "
+            f"[D, {3 * hidden_size}, I] with coupled gates"
+        )
+    return w_ih.shape[0], rows // hidden_size, hidden_size
+
+
+def _check_lengths_of(x: Tensor, lengths: Tensor) -> None:
+    seq_len, batch_size, _ = x.shape
+    if lengths.device not in (x.device, torch.device("cpu")):
+        raise ValueError(
+            f"lengths is on {lengths.device}; it should be on the CPU or, as x, on {x.device}"
+        )
+    check_lengths(lengths, batch_size, seq_len)
+    copied = lengths.device != x.device and is_capturing(x.device)
+    if copied and not leaves_nothing_out(lengths, seq_len):
+        raise ValueError(
+            "lengths is on the CPU, from where a CUDA graph cannot capture a copy; it "
+            f"should be on {x.device} as long as one is captured"
+        )
+
+
+def _check_options(args: LayerArgs, gates: int, state_size: int) -> tuple[str, ...]:
+    """Check what goes beyond the plain cell; give the names of what is there."""
+    x, num_directions = args.x, args.w_ih.shape[0]
+    seq_len, batch_size, _ = x.shape
+    hidden_size = args.w_hh.shape[2] if args.w_hr is None else args.w_hr.shape[2]
+    found: tuple[str, ...] = ()
+    if args.norm is not None:
+        _check_like(x, "norm", args.norm, (num_directions, 2 * gates + 2 * hidden_size))
+        found += ("layer_norm",)
+    if args.reset is not None:
+        check_reset(args.reset, (seq_len, batch_size))
+        if args.reset.device != x.device:
+            raise ValueError(f"reset is on {args.reset.device}; it should be, as x, on {x.device}")
+        found += ("reset",)
+    if args.recurrent_mask is not None:
+        shape = (num_directions, batch_size, state_size)
+        _check_like(x, "recurrent_mask", args.recurrent_mask, shape)
+        found += ("recurrent_dropout",)
+    if args.zoneout is not None:
+        steps, rows = args.zoneout.shape[1:3] if args.zoneout.dim() == 4 else (seq_len, batch_size)
+        steps, rows = 1 if steps == 1 else seq_len, 1 if rows == 1 else batch_size
+        full = (num_directions, steps, rows, state_size + hidden_size)
+        _check_like(x, "zoneout", args.zoneout, full)
+        found += ("zoneout",)
+    return found
+
+
+def check_reset(reset: Tensor, shape: tuple[int, int]) -> None:
+    """Check a mask of the steps before which the state becomes zero.
+
+    Raises
+    ------
+    TypeError
+        If it is no tensor, or its dtype is not bool.
+    ValueError
+        If it does not have this shape.
+    """
+    if not isinstance(reset, Tensor) or reset.dtype != torch.bool:
+        is_tensor = isinstance(reset, Tensor)
+        what = f"has dtype {reset.dtype}" if is_tensor else f"is a {type(reset).__name__}"
+        raise TypeError(f"reset {what}; it should be a tensor of torch.bool")
+    if tuple(reset.shape) != shape:
+        raise ValueError(
+            f"reset has shape {_shape(reset)}; it should be {list(shape)}, one for each step"
         )
 
 
@@ -238,6 +338,8 @@ def leaves_nothing_out(lengths: Tensor | None, seq_len: int) -> bool:
 def _can_be_read(lengths: Tensor) -> bool:
     """Whether there are values that can be read without waiting for a GPU or breaking a trace."""
     if torch.compiler.is_compiling() or lengths.device.type != "cpu" or lengths.shape[0] == 0:
+        return False
+    if torch._C._are_functorch_transforms_active():  # one of many, none of which is there alone
         return False
     return type(lengths.detach()) is Tensor  # a fake or functional tensor has no values
 

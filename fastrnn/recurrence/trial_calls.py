@@ -57,7 +57,7 @@ def random_call(problem: Problem, *, exact: bool) -> Call:
         h_n=random(d, b, state),
         c_n=random(d, b, h),
     )
-    wanted = WantedGrads(*(t is not None for t in args[:-1]))
+    wanted = WantedGrads(*(t is not None for t in args.differentiable))
     # As the operators do: a backward pass needs y, whether the caller wants it or not.
     p = replace(p, last_state_only=p.last_state_only and not p.training)
     return Call(p, args, grads, wanted)
@@ -98,7 +98,7 @@ def poison(backend: Backend, call: Call) -> None:
     shapes = [p.output_shape, backend.reserve_shape(p)]
     shapes += [(p.num_directions, p.batch_size, n) for n in (p.state_size, p.hidden_size)]
     if p.training:
-        shapes += [t.shape for t in args[:-1] if t is not None]
+        shapes += [t.shape for t in args.differentiable if t is not None]
     # All at once, so that each has its own memory; freed on return, and handed out again.
     _ = [args.x.new_full(shape, torch.nan) for shape in shapes]
 

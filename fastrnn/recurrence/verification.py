@@ -145,7 +145,7 @@ def _where_wrong(values: Tensor, truth: Tensor, allowed: float) -> str:
 
 
 def _wanted(args: LayerArgs) -> WantedGrads:
-    return WantedGrads(*(t is not None and t.requires_grad for t in args[:-1]))
+    return WantedGrads(*(t is not None and t.requires_grad for t in args.differentiable))
 
 
 def _perturbation(draw: int) -> Callable[[Tensor], Tensor]:
@@ -174,7 +174,7 @@ def _run_backend(
     results = dict(zip(OUTPUT_NAMES, outputs, strict=True))
     if any(wanted):
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
-        inputs = [t for t in args[:-1] if t is not None and t.requires_grad]
+        inputs = [t for t in args.differentiable if t is not None and t.requires_grad]
         found = torch.autograd.grad([o for o, _ in pairs], inputs, [g for _, g in pairs])
         results.update(zip(_names(wanted), found, strict=True))
     return {name: tensor.detach() for name, tensor in results.items()}

@@ -36,7 +36,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 class Case:
     """One problem of the grid; `lengths` is none, random, zeros (some) or equal.
 
-    `scale` is that of x.
+    `scale` is that of x; `variants` are names of `VARIANTS`.
     """
 
     seq_len: int
@@ -51,6 +51,7 @@ class Case:
     dtype: torch.dtype = torch.float32
     scale: float = 1.0
     seed: int = 0
+    variants: tuple[str, ...] = ()
 
     def build(self) -> tuple[LayerArgs, OutputGrads]:
         rng = torch.Generator().manual_seed(self.seed)
@@ -68,15 +69,26 @@ class Case:
             self.hidden_size,
             self.num_directions,
         )
+        gates = (3 if "coupled_gates" in self.variants else 4) * h
         args = LayerArgs(
             x=random(t, b, i, scale=self.scale),
-            w_ih=random(d, 4 * h, i, scale=i**-0.5),
-            w_hh=random(d, 4 * h, h, scale=h**-0.5),
-            bias=random(d, 4 * h, scale=0.5) if self.bias else None,
+            w_ih=random(d, gates, i, scale=i**-0.5),
+            w_hh=random(d, gates, h, scale=h**-0.5),
+            bias=random(d, gates, scale=0.5) if self.bias else None,
             h_0=random(d, b, h, scale=0.5) if self.states else None,
             c_0=random(d, b, h) if self.states else None,
             lengths=self._lengths(rng),
         )
+        if "layer_norm" in self.variants:
+            args = args._replace(norm=random(d, 2 * gates + 2 * h))
+        if "reset" in self.variants:
+            args = args._replace(reset=torch.rand(t, b, generator=rng) < 0.3)
+        if "recurrent_dropout" in self.variants:
+            kept = torch.rand(d, b, h, generator=rng) < 0.7
+            args = args._replace(recurrent_mask=kept.to(self.dtype) / 0.7)
+        if "zoneout" in self.variants:
+            kept = torch.rand(d, t, b, 2 * h, generator=rng) < 0.3
+            args = args._replace(zoneout=kept.to(self.dtype))
         grads = OutputGrads(
             *(random(*shape).detach() for shape in ((t, b, d * h), (d, b, h), (d, b, h)))
         )

@@ -33,7 +33,7 @@ EVERY_NTH = {INTERPRETED: 5, EMULATED: 3}
 
 DTYPES = {
     "eager": (torch.float32, torch.float64),
-    "cpu": (torch.float32, torch.float64),
+    "cpu": (torch.float32, torch.float64, torch.float16, torch.bfloat16),
     "triton": (torch.float32, torch.float16, torch.bfloat16),
     "cuda": (torch.float32, torch.float16, torch.bfloat16),
 }
@@ -134,6 +134,32 @@ def test_every_option_together(
         assert_right(backend, Case(9, 7, 6, 19, num_directions, lengths, states, bias, contiguous))
 
 
+KERNEL_VARIANTS = [
+    ("coupled_gates",),
+    ("reset",),
+    ("recurrent_dropout",),
+    ("reset", "recurrent_dropout"),
+    ("coupled_gates", "reset", "recurrent_dropout"),
+]
+
+
+@pytest.mark.parametrize("variants", KERNEL_VARIANTS, ids="+".join)
+@pytest.mark.parametrize("lengths", ["none", "zeros"])
+@pytest.mark.parametrize("num_directions", [1, 2])
+def test_variants_of_the_cell(
+    host_backend: str, variants: tuple[str, ...], lengths: str, num_directions: int
+) -> None:
+    for seed, (states, dtype) in enumerate(itertools.product((False, True), DTYPES[host_backend])):
+        sizes = (9, 7, 6, 19) if states else (12, 20, 3, 32)
+        assert_right(
+            host_backend,
+            Case(
+                *sizes, num_directions, lengths, states,
+                dtype=dtype, seed=seed, variants=variants,
+            ),
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
 @pytest.mark.parametrize("num_directions", [1, 2])
 def test_work_split_over_threads(host_backend: str, threads: int, num_directions: int) -> None:
@@ -199,7 +225,8 @@ def test_small_steps_of_the_cell_state_add_up(
     states=st.booleans(),
     bias=st.booleans(),
     contiguous=st.booleans(),
-    dtype=st.sampled_from([torch.float32, torch.float64]),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+    variants=st.sampled_from([(), (), *KERNEL_VARIANTS]),
     scale=st.sampled_from([1.0, 1e-3]),
     isa=st.sampled_from(ISAS),
     seed=st.integers(0, 2**31),
@@ -224,7 +251,7 @@ def test_padding_is_never_read(backend_and_dtype: tuple[str, torch.dtype]) -> No
         for grad in grads[:1]:
             grad[outside] = torch.nan
     y, h_n, c_n = lstm_layer(args, backend)
-    inputs = [t for t in args[:-1] if t is not None]
+    inputs = [t for t in args.differentiable if t is not None]
     found = torch.autograd.grad([y, h_n, c_n], inputs, list(grads))
     assert all(t.isfinite().all() for t in (y, h_n, c_n, *found))
     assert (y[outside] == 0).all()
@@ -236,7 +263,7 @@ def test_backward_is_bit_identical_from_run_to_run(backend: str) -> None:
     for _ in range(3):
         args, grads = Case(20, 40, 5, 32, 2, "random").build()
         outputs = lstm_layer(args, backend)
-        inputs = [t for t in args[:-1] if t is not None]
+        inputs = [t for t in args.differentiable if t is not None]
         runs.append([*outputs, *torch.autograd.grad(outputs, inputs, grads)])
     for other in runs[1:]:
         assert all(torch.equal(a, b) for a, b in zip(runs[0], other, strict=True))
@@ -250,7 +277,7 @@ def test_saturated_and_extreme_inputs_stay_finite(
     backend, dtype = backend_and_dtype
     args, grads = Case(6, 3, 3, 9, 1, states=True, dtype=dtype, scale=1e4).build()
     outputs = lstm_layer(args, backend)
-    found = torch.autograd.grad(outputs, [t for t in args[:-1] if t is not None], grads)
+    found = torch.autograd.grad(outputs, [t for t in args.differentiable if t is not None], grads)
     assert all(t.isfinite().all() for t in (*outputs, *found))
 
 

@@ -61,7 +61,7 @@ def assert_right(args: LayerArgs, grads: OutputGrads) -> None:
 
 
 def inputs_of(args: LayerArgs) -> list[Tensor]:
-    return [t for t in args[:-1] if t is not None and t.requires_grad]
+    return [t for t in args.differentiable if t is not None and t.requires_grad]
 
 
 def gpu_problem(**changes: Any) -> Problem:
@@ -224,7 +224,7 @@ def test_opcheck(lengths: str) -> None:
     torch.library.opcheck(operators.lstm_forward.default, (*args, BACKEND, True))
     torch.library.opcheck(operators.lstm_forward.default, (*args, BACKEND, False, True))
     y, _, _, reserve = operators.lstm_forward(*args, BACKEND, True)
-    wanted = [t is not None for t in args[:-1]]
+    wanted = [t is not None for t in args.differentiable]
     torch.library.opcheck(
         operators.lstm_backward.default, (*grads, *args, y, reserve, BACKEND, wanted)
     )

@@ -20,8 +20,10 @@ def _nothing_forced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_auto_takes_the_native_kernels_where_it_can() -> None:
     assert select(PROBLEM).name == "cpu"
-    assert select(replace(PROBLEM, dtype=torch.float16)).name == "eager"
+    assert select(replace(PROBLEM, dtype=torch.float16)).name == "cpu"
+    assert select(replace(PROBLEM, variants=("coupled_gates", "reset"))).name == "cpu"
     assert select(replace(PROBLEM, proj_size=2)).name == "eager"
+    assert select(replace(PROBLEM, variants=("reset", "layer_norm"))).name == "eager"
     assert select(replace(PROBLEM, device=torch.device("meta"))).name == "eager"
 
 
@@ -59,8 +61,8 @@ def test_environment_forces_and_the_context_overrides_it(monkeypatch: pytest.Mon
 
 
 def test_a_forced_backend_never_falls_back() -> None:
-    with fastrnn.use_backend("cpu"), pytest.raises(BackendError, match=r"cpu.*float16 is not"):
-        fastrnn.LSTM(3, 4).half()(torch.zeros(5, 2, 3, dtype=torch.float16))
+    with fastrnn.use_backend("cpu"), pytest.raises(BackendError, match=r"cpu.*proj_size"):
+        fastrnn.LSTM(3, 4, proj_size=2)(torch.zeros(5, 2, 3))
 
 
 def test_an_unknown_backend_is_named_with_the_known_ones() -> None:
@@ -74,10 +76,11 @@ def test_an_unknown_backend_is_named_with_the_known_ones() -> None:
 
 
 def test_explain_gives_reasons() -> None:
-    reasons = explain(replace(PROBLEM, proj_size=2, dtype=torch.float16))
+    reasons = explain(replace(PROBLEM, proj_size=2, variants=("reset", "zoneout")))
     assert reasons["eager"] == []
     assert any("proj_size" in reason for reason in reasons["cpu"])
-    assert any("float16" in reason for reason in reasons["cpu"])
+    assert any("zoneout" in reason for reason in reasons["cpu"])
+    assert not any("reset" in reason for reason in reasons["cpu"])
 
 
 def test_a_missing_native_module_is_a_reason_not_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:

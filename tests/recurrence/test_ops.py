@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastrnn.recurrence.backends.base import WantedGrads
-from fastrnn.recurrence.ops import lstm_layer
-from fastrnn.recurrence.problem import LayerArgs
+from fastrnn.recurrence.backends.base import OutputGrads, WantedGrads
+from fastrnn.recurrence.ops import lstm_layer, uncoupled
+from fastrnn.recurrence.problem import LayerArgs, Problem
+from fastrnn.recurrence.reference import lstm_reference
 
 from .conftest import Case, detached
 from .emulated import emulate_cuda
@@ -40,7 +41,7 @@ def test_opcheck(backend: str, lengths: str, num_directions: int) -> None:
     torch.library.opcheck(torch.ops.fastrnn.lstm_forward.default, (*args, backend, True))
     torch.library.opcheck(torch.ops.fastrnn.lstm_forward.default, (*args, backend, False))
     y, _, _, reserve = torch.ops.fastrnn.lstm_forward(*args, backend, True)
-    wanted = [t is not None for t in args[:-1]]
+    wanted = [t is not None for t in args.differentiable]
     for mask in (wanted, [False] * len(wanted), [True, *[False] * (len(wanted) - 1)]):
         torch.library.opcheck(
             torch.ops.fastrnn.lstm_backward.default,
@@ -52,7 +53,7 @@ def test_only_wanted_gradients_are_computed() -> None:
     args, grads = Case(5, 3, 4, 6).build()
     args = detached(args)
     y, _, _, reserve = torch.ops.fastrnn.lstm_forward(*args, "cpu", True)
-    for wanted in (WantedGrads(*[False] * 7), WantedGrads(True, *[False] * 6)):
+    for wanted in (WantedGrads(*[False] * 8), WantedGrads(True, *[False] * 7)):
         found = torch.ops.fastrnn.lstm_backward(*grads, *args, y, reserve, "cpu", list(wanted))
         assert [g.numel() > 0 for g in found] == list(wanted)
 
@@ -63,7 +64,7 @@ def test_gradients_of_gradients(backend: str) -> None:
 
     def run(*tensors: Tensor) -> tuple[Tensor, ...]:
         x, w_ih, w_hh, bias, h_0, c_0 = tensors
-        layer = LayerArgs(x, w_ih, w_hh, bias, None, h_0, c_0, args.lengths)
+        layer = LayerArgs(x, w_ih, w_hh, bias, None, h_0, c_0, lengths=args.lengths)
         return lstm_layer(layer, backend)
 
     inputs = (args.x, args.w_ih, args.w_hh, args.bias, args.h_0, args.c_0)
@@ -72,18 +73,48 @@ def test_gradients_of_gradients(backend: str) -> None:
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
-def test_autocast_changes_nothing(backend: str, create_graph: bool) -> None:
+def test_autocast_takes_all_tensors_in_its_dtype(backend: str, create_graph: bool) -> None:
     args, grads = Case(4, 3, 2, 5, 2, "random", states=True).build()
-    inputs = [t for t in args[:-1] if t is not None]
-    runs = []
-    for enabled in (False, True):
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
-            outputs = lstm_layer(args, backend)
-            found = torch.autograd.grad(outputs, inputs, grads, create_graph=create_graph)
-        runs.append((*outputs, *found))
-    for a, b in zip(*runs, strict=True):
+    inputs = [t for t in args.differentiable if t is not None]
+    grads = OutputGrads(*(None if g is None else g.bfloat16() for g in grads))
+
+    def cast(tensor: Tensor) -> Tensor:
+        return tensor.bfloat16() if tensor.is_floating_point() else tensor
+
+    wanted = lstm_layer(args.map(cast), backend)
+    want = (*wanted, *torch.autograd.grad(wanted, inputs, grads, create_graph=create_graph))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = lstm_layer(args, backend)
+        got = (*outputs, *torch.autograd.grad(outputs, inputs, grads, create_graph=create_graph))
+    assert {t.dtype for t in outputs} == {torch.bfloat16}
+    for a, b in zip(got, want, strict=True):
         assert a.dtype == b.dtype
         assert torch.equal(a, b)
+
+
+def test_autocast_leaves_float64_alone() -> None:
+    args = detached(Case(4, 3, 2, 5, dtype=torch.float64).build()[0])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = lstm_layer(args)
+    assert all(torch.equal(a, b) for a, b in zip(got, lstm_layer(args), strict=True))
+
+
+@pytest.mark.parametrize("num_directions", [1, 2])
+def test_coupled_gates_are_four_gates_with_negated_weights(num_directions: int) -> None:
+    """So run kernels that have no coupled gates of their own."""
+    case = Case(5, 3, 4, 6, num_directions, dtype=torch.float64, variants=("coupled_gates",))
+    args, grads = case.build()
+    problem = Problem.from_args(args, training=True)
+    four, plain = uncoupled(args, problem)
+    assert problem.variants == ("coupled_gates",)
+    assert plain.variants == ()
+    inputs = [t for t in args.differentiable if t is not None]
+    runs = [
+        (*outputs, *torch.autograd.grad(outputs, inputs, grads))
+        for outputs in (lstm_reference(args), lstm_layer(four, "cpu"))
+    ]
+    for a, b in zip(*runs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
 
 
 def test_part_of_the_inputs_may_be_frozen() -> None:

@@ -32,7 +32,8 @@ def test_a_good_call_is_described() -> None:
         ({"x": "strip"}, TypeError, "x is a str; it should be a tensor"),
         ({"w_ih": torch.zeros(3, 24, 4)}, ValueError, r"w_ih has shape \[3, 24, 4\]"),
         ({"w_ih": torch.zeros(2, 0, 4)}, ValueError, "no hidden units"),
-        ({"w_hh": torch.zeros(2, 24, 5)}, ValueError, r"w_hh has shape .* should be \[2, 24, 6\]"),
+        ({"w_hh": torch.zeros(2, 24, 5)}, ValueError, r"w_ih .* but w_hh \[2, 24, 5\] is of 5"),
+        ({"w_hh": torch.zeros(1, 24, 6)}, ValueError, r"w_hh has shape .* should be \[2, 24, 6\]"),
         ({"w_hh": torch.zeros(2, 24, 6).double()}, TypeError, "w_hh has dtype torch.float64, but"),
         ({"bias": torch.zeros(24)}, ValueError, r"bias has shape \[24\]; it should be \[2, 24\]"),
         ({"w_hr": torch.zeros(2, 6)}, ValueError, r"w_hr has shape \[2, 6\]"),
@@ -44,6 +45,19 @@ def test_a_good_call_is_described() -> None:
         ({"lengths": torch.tensor([1, 2])}, ValueError, r"lengths has shape \[2\].*\[3\]"),
         ({"lengths": torch.tensor([1, 6, 2])}, ValueError, r"lengths\[1\] is 6; .*between 0 and 5"),
         ({"lengths": torch.tensor([1, 2, -1])}, ValueError, r"lengths\[2\] is -1"),
+        (
+            {"w_ih": torch.zeros(2, 20, 4)},
+            ValueError,
+            r"\[D, 24, I\], or \[D, 18, I\] with coupled",
+        ),
+        ({"norm": torch.zeros(2, 24)}, ValueError, r"norm has shape .* should be \[2, 60\]"),
+        ({"reset": torch.zeros(5, 3)}, TypeError, "reset has dtype torch.float32; .* torch.bool"),
+        ({"reset": [True]}, TypeError, "reset is a list; it should be a tensor of torch.bool"),
+        ({"reset": torch.zeros(3, 5).bool()}, ValueError, r"reset has shape \[3, 5\]; .* \[5, 3\]"),
+        ({"reset": torch.zeros(5, 3, device="meta").bool()}, ValueError, "reset is on meta; .* x"),
+        ({"recurrent_mask": torch.zeros(2, 6)}, ValueError, r"recurrent_mask .* \[2, 3, 6\]"),
+        ({"zoneout": torch.zeros(2, 4, 1, 12)}, ValueError, r"zoneout .* be \[2, 5, 1, 12\]"),
+        ({"zoneout": torch.zeros(12)}, ValueError, r"zoneout .* should be \[2, 5, 3, 12\]"),
     ],
 )
 def test_a_wrong_argument_is_named(
@@ -92,7 +106,8 @@ def test_the_native_module_checks_lengths_itself() -> None:
     with pytest.raises(ValueError, match=r"lengths\[1\] is 9; .*between 0 and 4"):
         _cpu.Call(
             isa="", float64=False, seq_len=4, batch_size=2, input_size=1, hidden_size=1,
-            num_directions=1, lengths=lengths.data_ptr(), num_threads=1,
+            num_directions=1, num_gates=4, lengths=lengths.data_ptr(), reset=0, state_mask=0,
+            num_threads=1,
         )  # fmt: skip
 
 

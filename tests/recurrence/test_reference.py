@@ -79,7 +79,7 @@ def test_gradcheck(lengths: str, second: bool) -> None:
 
     def run(*tensors: Tensor) -> tuple[Tensor, ...]:
         x, w_ih, w_hh, bias, h_0, c_0 = tensors
-        return lstm_reference(LayerArgs(x, w_ih, w_hh, bias, None, h_0, c_0, args.lengths))
+        return lstm_reference(LayerArgs(x, w_ih, w_hh, bias, None, h_0, c_0, lengths=args.lengths))
 
     inputs = (args.x, args.w_ih, args.w_hh, args.bias, args.h_0, args.c_0)
     check = torch.autograd.gradgradcheck if second else torch.autograd.gradcheck

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -38,6 +38,7 @@ class WantedGrads(NamedTuple):
     w_hr: bool = True
     h_0: bool = True
     c_0: bool = True
+    norm: bool = True
 
 
 class InputGrads(NamedTuple):
@@ -50,6 +51,16 @@ class InputGrads(NamedTuple):
     w_hr: Tensor | None = None
     h_0: Tensor | None = None
     c_0: Tensor | None = None
+    norm: Tensor | None = None
+
+
+def variant_reasons(problem: Problem, able: Collection[str] = ()) -> list[str]:
+    """Reasons against the variants of the cell that kernels do not have."""
+    return [
+        f"{variant} is not implemented in the kernels"
+        for variant in problem.variants
+        if variant not in able
+    ]
 
 
 class Backend(Protocol):

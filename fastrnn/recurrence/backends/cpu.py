@@ -15,6 +15,7 @@ from fastrnn.recurrence.backends.base import (
     InputGrads,
     OutputGrads,
     WantedGrads,
+    variant_reasons,
 )
 from fastrnn.recurrence.backends.native import address, import_native
 from fastrnn.recurrence.problem import LayerArgs, Problem
@@ -25,15 +26,27 @@ if TYPE_CHECKING:
 ISA_VARIABLE = "FASTRNN_CPU_ISA"
 
 
+_VARIANTS = frozenset({"coupled_gates", "reset", "recurrent_dropout"})
+_SIXTEEN_BITS = frozenset({torch.float16, torch.bfloat16})
+
+
 class CpuBackend:
-    """Whole sequences in one call to C++: float32 and float64, all threads, no work on padding."""
+    """Whole sequences in one call to C++: all threads, no work on padding.
+
+    The kernels know float32 and float64. 16-bit tensors are converted on the way in and out.
+    """
 
     name = "cpu"
     devices: frozenset[str] | None = frozenset({"cpu"})
     recordable = False
     # Activations within 4 ulp, two in a row, and sums in another order than torch's: typically 2
     # to 3 times its error, 7.4 at most in 4,000 random problems of few elements.
-    tolerance: Mapping[torch.dtype, float] = {torch.float32: 16.0, torch.float64: 16.0}
+    tolerance: Mapping[torch.dtype, float] = {
+        torch.float32: 16.0,
+        torch.float64: 16.0,
+        torch.float16: 4.0,
+        torch.bfloat16: 4.0,
+    }
 
     def __init__(self) -> None:
         # At once, not when it is first needed: torch's compiler cannot trace an import.
@@ -63,11 +76,9 @@ class CpuBackend:
 
     def supports(self, problem: Problem) -> list[str]:
         """Refuse other devices and dtypes, projections and empty dimensions."""
-        reasons = list(self.unavailable())
+        reasons = self.unavailable() + variant_reasons(problem, _VARIANTS)
         if problem.device.type != "cpu":
             reasons.append(f"the tensors are on {problem.device}, not on the CPU")
-        if problem.dtype not in self.tolerance:
-            reasons.append(f"dtype {problem.dtype} is not float32 or float64")
         if problem.proj_size:
             reasons.append("proj_size > 0 is not implemented in the kernels")
         if problem.batch_size == 0 or problem.input_size == 0:
@@ -75,38 +86,41 @@ class CpuBackend:
         return reasons
 
     def reserve_shape(self, problem: Problem) -> tuple[int, ...]:
-        """Keep the gates i, f, g, o and the cell state: ``[T, B, D, 5, H]``."""
+        """Keep the gates i, f, g, o and the cell state: ``[T, B, D, 5, H]``, at least float32."""
         if not problem.training:
             return (0,)
         p = problem
         planes: int = self._native().reserve_planes
-        return (p.seq_len, p.batch_size, p.num_directions, planes, p.hidden_size)
+        words = _wide(p.dtype).itemsize // p.dtype.itemsize
+        return (p.seq_len, p.batch_size, p.num_directions, planes, words * p.hidden_size)
 
     def forward(self, problem: Problem, args: LayerArgs) -> ForwardResult:
         """Run the layer; see ``csrc/lstm.h`` for what each array means."""
-        x, w_ih, w_hh, bias, _, h_0, c_0, lengths = _dense(args)
-        p = problem
+        p, dense = problem, _dense(args)
+        x = dense.x
         y = x.new_empty(p.seq_len, p.batch_size, p.num_directions * p.hidden_size)
         h_n = x.new_empty(p.num_directions, p.batch_size, p.hidden_size)
         c_n = torch.empty_like(h_n)
-        reserve = x.new_empty(self.reserve_shape(problem))
-        call = self._call(problem, lengths)
+        reserve = args.x.new_empty(self.reserve_shape(p))
+        call = self._call(p, dense)
         workspace = x.new_empty(call.forward_workspace())
         call.forward(
             x=x.data_ptr(),
-            w_ih=w_ih.data_ptr(),
-            w_hh=w_hh.data_ptr(),
-            bias=address(bias),
-            h_0=address(h_0),
-            c_0=address(c_0),
+            w_ih=dense.w_ih.data_ptr(),
+            w_hh=dense.w_hh.data_ptr(),
+            bias=address(dense.bias),
+            h_0=address(dense.h_0),
+            c_0=address(dense.c_0),
             y=y.data_ptr(),
             h_n=h_n.data_ptr(),
             c_n=c_n.data_ptr(),
-            reserve=address(reserve if problem.training else None),
+            reserve=address(reserve if p.training else None),
             workspace=workspace.data_ptr(),
         )
         # The kernels always write y; where nobody wants it, it is dropped here.
         y = y if p.output_shape[0] else y.new_empty(p.output_shape)
+        if x is not args.x:
+            y, h_n, c_n = y.to(p.dtype), h_n.to(p.dtype), c_n.to(p.dtype)
         return ForwardResult(y, h_n, c_n, reserve)
 
     def backward(
@@ -119,24 +133,24 @@ class CpuBackend:
         wanted: WantedGrads,
     ) -> InputGrads:
         """Run the layer backward; the weight gradients come all together or not at all."""
-        x, w_ih, w_hh, bias, _, h_0, c_0, lengths = _dense(args)
-        grad_y, grad_h_n, grad_c_n = (None if g is None else g.contiguous() for g in grads)
-        p = problem
+        p, dense = problem, _dense(args)
+        x, w_ih, y = dense.x, dense.w_ih, _dense_tensor(y)
+        grad_y, grad_h_n, grad_c_n = (None if g is None else _dense_tensor(g) for g in grads)
         wants_weights = wanted.w_ih or wanted.w_hh or wanted.bias
         grad_x = x.new_empty(p.num_directions, *x.shape) if wanted.x else None
         grad_w_ih = torch.empty_like(w_ih) if wants_weights else None
-        grad_w_hh = torch.empty_like(w_hh) if wants_weights else None
+        grad_w_hh = torch.empty_like(dense.w_hh) if wants_weights else None
         grad_bias = w_ih.new_empty(w_ih.shape[:2]) if wants_weights else None
         grad_h_0 = x.new_empty(p.num_directions, p.batch_size, p.hidden_size)
         grad_c_0 = torch.empty_like(grad_h_0)
-        call = self._call(problem, lengths)
+        call = self._call(p, dense)
         workspace = x.new_empty(call.backward_workspace(wanted.x, wants_weights))
         call.backward(
             x=x.data_ptr(),
             w_ih=w_ih.data_ptr(),
-            w_hh=w_hh.data_ptr(),
-            h_0=address(h_0),
-            c_0=address(c_0),
+            w_hh=dense.w_hh.data_ptr(),
+            h_0=address(dense.h_0),
+            c_0=address(dense.c_0),
             y=y.data_ptr(),
             reserve=reserve.data_ptr(),
             grad_y=address(grad_y),
@@ -152,16 +166,19 @@ class CpuBackend:
         )
         if grad_x is not None:
             grad_x = grad_x[0] if p.num_directions == 1 else grad_x.sum(0)
-        return InputGrads(
+        found = InputGrads(
             x=grad_x,
             w_ih=grad_w_ih if wanted.w_ih else None,
             w_hh=grad_w_hh if wanted.w_hh else None,
-            bias=grad_bias if wanted.bias and bias is not None else None,
-            h_0=grad_h_0 if wanted.h_0 and h_0 is not None else None,
-            c_0=grad_c_0 if wanted.c_0 and c_0 is not None else None,
+            bias=grad_bias if wanted.bias and dense.bias is not None else None,
+            h_0=grad_h_0 if wanted.h_0 and dense.h_0 is not None else None,
+            c_0=grad_c_0 if wanted.c_0 and dense.c_0 is not None else None,
         )
+        if p.dtype not in _SIXTEEN_BITS:
+            return found
+        return InputGrads(*(None if g is None else g.to(p.dtype) for g in found))
 
-    def _call(self, problem: Problem, lengths: Tensor | None) -> Call:
+    def _call(self, problem: Problem, dense: LayerArgs) -> Call:
         p = problem
         call: Call = self._native().Call(
             isa=os.environ.get(ISA_VARIABLE, ""),
@@ -171,14 +188,28 @@ class CpuBackend:
             input_size=p.input_size,
             hidden_size=p.hidden_size,
             num_directions=p.num_directions,
-            lengths=address(lengths),
+            num_gates=3 if "coupled_gates" in p.variants else 4,
+            lengths=address(dense.lengths),
+            reset=address(dense.reset),
+            state_mask=address(dense.recurrent_mask),
             num_threads=torch.get_num_threads(),
         )
         return call
 
 
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """Type that the kernels calculate in."""
+    return torch.float32 if dtype in _SIXTEEN_BITS else dtype
+
+
+def _dense_tensor(tensor: Tensor) -> Tensor:
+    if tensor.dtype in _SIXTEEN_BITS:
+        tensor = tensor.float()
+    return tensor.contiguous()
+
+
 def _dense(args: LayerArgs) -> LayerArgs:
     """Contiguous tensors, lengths as int64: what the native core takes."""
-    dense = args.map(Tensor.contiguous)
+    dense = args.map(_dense_tensor)
     lengths = dense.lengths
     return dense if lengths is None else dense._replace(lengths=lengths.to("cpu", torch.int64))

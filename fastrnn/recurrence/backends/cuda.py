@@ -17,6 +17,7 @@ from fastrnn.recurrence.backends.base import (
     InputGrads,
     OutputGrads,
     WantedGrads,
+    variant_reasons,
 )
 from fastrnn.recurrence.backends.native import address, import_native
 from fastrnn.recurrence.gate_gradients import input_gradients
@@ -78,7 +79,7 @@ class CudaBackend:
             return list(self._import[1])
         if p.device.type != module.device_type:
             return [f"the tensors are on {p.device}, not on a GPU"]
-        reasons = self.unavailable()
+        reasons = self.unavailable() + variant_reasons(p)
         if p.proj_size:
             reasons.append("proj_size > 0 is not implemented in the kernels")
         if p.batch_size == 0 or p.input_size == 0:

@@ -13,6 +13,7 @@ from fastrnn.recurrence.backends.base import (
     InputGrads,
     OutputGrads,
     WantedGrads,
+    variant_reasons,
 )
 from fastrnn.recurrence.hardware import is_capturing
 from fastrnn.recurrence.problem import LayerArgs, Problem
@@ -59,7 +60,7 @@ class CudnnBackend:
 
     def supports(self, problem: Problem) -> list[str]:
         """Refuse other devices, empty dimensions, wide projections, and lengths in a graph."""
-        reasons = list(self.unavailable())
+        reasons = self.unavailable() + variant_reasons(problem)
         if problem.device.type != "cuda":
             reasons.append(f"the tensors are on {problem.device}, not on a CUDA device")
         if problem.batch_size == 0 or problem.input_size == 0:

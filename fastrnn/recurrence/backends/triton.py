@@ -16,6 +16,7 @@ from fastrnn.recurrence.backends.base import (
     InputGrads,
     OutputGrads,
     WantedGrads,
+    variant_reasons,
 )
 from fastrnn.recurrence.gate_gradients import input_gradients
 from fastrnn.recurrence.gpu_tensors import (
@@ -72,7 +73,7 @@ class TritonBackend:
             return [f"the tensors are on {p.device}, not on a GPU"]
         if p.device.type == "cuda" and _interpreting():
             return [f"TRITON_INTERPRET=1 is for CPU tensors; these are on {p.device}"]
-        reasons = self.unavailable()
+        reasons = self.unavailable() + variant_reasons(p)
         if p.proj_size:
             reasons.append("proj_size > 0 is not implemented in the kernels")
         if p.batch_size == 0 or p.input_size == 0:
