@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 __path__ = extend_path(__path__, __name__)
 
 from fastrnn._version import __version__
+from fastrnn.nn.acceleration import accelerate, restore
 from fastrnn.nn.lstm import LSTM
 from fastrnn.recurrence.dispatch import use_backend
 
 if TYPE_CHECKING:
     from fastrnn.models.strip_classifier import StripClassifier
 
-__all__ = ["LSTM", "StripClassifier", "__version__", "use_backend"]
+__all__ = ["LSTM", "StripClassifier", "__version__", "accelerate", "restore", "use_backend"]
 
 
 def __getattr__(name: str) -> Any:
