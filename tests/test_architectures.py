@@ -123,6 +123,28 @@ def test_in_float32_they_round_no_worse_than_torch(name: str) -> None:
     assert largest_difference(results(module, ours, batch), want) < 3 * of_torch
 
 
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_they_learn_after_they_have_predicted(name: str, accelerated: bool) -> None:
+    make, make_batch, _ = SMALL[name]
+    module = MODULES[name]
+    model, batch = make(module), make_batch(module)
+    names = [n for n, _ in model.named_parameters()]
+    if accelerated:
+        fastrnn.accelerate(model)
+    module.predict(model.eval(), batch)
+    optimizer = torch.optim.Adam(model.train().parameters(), lr=1e-2)
+    losses = []
+    for _ in range(12):
+        optimizer.zero_grad()
+        torch.manual_seed(1)  # of dropout
+        loss = module.loss(model, batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert [n for n, _ in model.named_parameters()] == names
+
+
 def test_they_are_written_without_fastrnn(name: str) -> None:
     assert "fastrnn" not in (FOLDER / f"{name}.py").read_text()
 

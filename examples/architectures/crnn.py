@@ -40,11 +40,11 @@ class CRNN(nn.Module):
         self.convolutions = nn.Sequential(
             *(nn.Conv2d(1, c1, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Conv2d(c1, c2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Conv2d(c2, c3, 3, padding=1), nn.BatchNorm2d(c3), nn.ReLU()),
+            *(nn.Conv2d(c2, c3, 3, padding=1, bias=False), nn.BatchNorm2d(c3), nn.ReLU()),
             *(nn.Conv2d(c3, c3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(**flat)),
-            *(nn.Conv2d(c3, c4, 3, padding=1), nn.BatchNorm2d(c4), nn.ReLU()),
+            *(nn.Conv2d(c3, c4, 3, padding=1, bias=False), nn.BatchNorm2d(c4), nn.ReLU()),
             *(nn.Conv2d(c4, c4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(**flat)),
-            *(nn.Conv2d(c4, c4, 2), nn.BatchNorm2d(c4), nn.ReLU()),
+            *(nn.Conv2d(c4, c4, 2, bias=False), nn.BatchNorm2d(c4), nn.ReLU()),
         )
         self.recurrent = nn.Sequential(
             BidirectionalLayer(c4, hidden_size, hidden_size),

@@ -50,9 +50,9 @@ class SpeechRecogniser(nn.Module):
     ) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
-            nn.Conv2d(1, channels, (41, 11), stride=(2, 2), padding=(20, 5)),
+            nn.Conv2d(1, channels, (41, 11), stride=(2, 2), padding=(20, 5), bias=False),
             *(nn.BatchNorm2d(channels), nn.Hardtanh(0, 20)),
-            nn.Conv2d(channels, channels, (21, 11), stride=(2, 1), padding=(10, 5)),
+            nn.Conv2d(channels, channels, (21, 11), stride=(2, 1), padding=(10, 5), bias=False),
             *(nn.BatchNorm2d(channels), nn.Hardtanh(0, 20)),
         )
         sizes = [channels * ((bins + 3) // 4), *[hidden_size] * (num_layers - 1)]

@@ -45,8 +45,9 @@ class WeightDropLSTM(nn.Module):
         del self.rnn.weight_hh_l0  # a tensor comes in its place in every call
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        dropped = nn.functional.dropout(self.weight_hh_raw, self.p, self.training)
-        self.rnn.weight_hh_l0 = dropped
+        # A view: without dropout the parameter itself would be registered in the LSTM too.
+        raw = self.weight_hh_raw.view_as(self.weight_hh_raw)
+        self.rnn.weight_hh_l0 = nn.functional.dropout(raw, self.p, self.training)
         return self.rnn(x, state)
 
 
