@@ -9,12 +9,21 @@ __path__ = extend_path(__path__, __name__)
 from fastrnn._version import __version__
 from fastrnn.nn.acceleration import accelerate, restore
 from fastrnn.nn.lstm import LSTM
+from fastrnn.nn.state import LSTMState
 from fastrnn.recurrence.dispatch import use_backend
 
 if TYPE_CHECKING:
     from fastrnn.models.strip_classifier import StripClassifier
 
-__all__ = ["LSTM", "StripClassifier", "__version__", "accelerate", "restore", "use_backend"]
+__all__ = [
+    "LSTM",
+    "LSTMState",
+    "StripClassifier",
+    "__version__",
+    "accelerate",
+    "restore",
+    "use_backend",
+]
 
 
 def __getattr__(name: str) -> Any:

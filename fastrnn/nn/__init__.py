@@ -1,6 +1,7 @@
-"""Layers: the drop-in LSTM and its way into models, strips to sequences, and pooling."""
+"""Layers: the drop-in LSTM, its state, its way into models, strips to sequences, and pooling."""
 
 from fastrnn.nn.acceleration import AccelerationReport, accelerate, restore
 from fastrnn.nn.lstm import LSTM
+from fastrnn.nn.state import LSTMState
 
-__all__ = ["LSTM", "AccelerationReport", "accelerate", "restore"]
+__all__ = ["LSTM", "AccelerationReport", "LSTMState", "accelerate", "restore"]

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from fastrnn.functional import LayerWeights, lstm
+from fastrnn.nn.state import LSTMState
 
-State = tuple[Tensor, Tensor]
+State = LSTMState | tuple[Tensor, Tensor]
 
 
 class LSTM(nn.RNNBase):
@@ -87,7 +88,7 @@ class LSTM(nn.RNNBase):
         *,
         lengths: Tensor | Sequence[int] | None = None,
         last_state_only: bool = False,
-    ) -> tuple[Any, State]:
+    ) -> tuple[Any, LSTMState]:
         """Run all layers.
 
         Parameters
@@ -95,7 +96,7 @@ class LSTM(nn.RNNBase):
         x : Tensor or PackedSequence
             ``[T, B, I]`` (``[B, T, I]`` if ``batch_first``), ``[T, I]`` without a batch, or packed
             sequences.
-        hx : tuple of Tensor, optional
+        hx : LSTMState or tuple of Tensor, optional
             ``h_0 [L * D, B, R]`` and ``c_0 [L * D, B, H]`` (without B for input without a batch),
             where R is P with a projection and H otherwise; zeros by default.
         lengths : Tensor or sequence of int, optional
@@ -108,8 +109,9 @@ class LSTM(nn.RNNBase):
         -------
         y : Tensor or PackedSequence
             Output of the last layer in the form of ``x``, ``D * R`` features, zero on padding.
-        (h_n, c_n) : tuple of Tensor
-            State after the last valid step, shaped like ``hx``.
+        (h_n, c_n) : LSTMState
+            State after the last valid step, shaped like ``hx``; for packed sequences in the
+            caller's order.
 
         Raises
         ------
@@ -134,13 +136,40 @@ class LSTM(nn.RNNBase):
         y, state = self._run(x, hx, lengths, last_state_only)
         return (y.transpose(0, 1) if self.batch_first else y), state
 
+    def initial_state(self, batch_size: int) -> LSTMState:
+        """Give the zeros that `forward` begins with where it is given no state.
+
+        Parameters
+        ----------
+        batch_size : int
+            Sequences B.
+
+        Returns
+        -------
+        LSTMState
+            ``[L * D, B, R]`` and ``[L * D, B, H]``, in the weights' dtype and on their device.
+
+        Raises
+        ------
+        ValueError
+            If the batch size is negative.
+        """
+        if batch_size < 0:
+            raise ValueError(f"batch_size is {batch_size}; it should be at least 0")
+        weight = self._layer_weights(0).w_hh
+        rows, state_size, hidden_size = self._state_sizes()
+        return LSTMState(
+            weight.new_zeros(rows, batch_size, state_size),
+            weight.new_zeros(rows, batch_size, hidden_size),
+        )
+
     def _forward_unbatched(
         self,
         x: Tensor,
         hx: State | None,
         lengths: Tensor | Sequence[int] | None,
         last_state_only: bool,
-    ) -> tuple[Tensor, State]:
+    ) -> tuple[Tensor, LSTMState]:
         if lengths is not None:
             raise ValueError("lengths is given for a 2-D input, one sequence; cut x instead")
         if hx is not None:
@@ -153,12 +182,12 @@ class LSTM(nn.RNNBase):
             self._check_state(hx, 1)
         x = x.unsqueeze(1)
         self.check_input(x, None)
-        y, (h_n, c_n) = self._run(x, hx, None, last_state_only)
-        return y.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
+        y, state = self._run(x, hx, None, last_state_only)
+        return y.squeeze(1), state.sequences(0)
 
     def _forward_packed(
         self, packed: PackedSequence, hx: State | None
-    ) -> tuple[PackedSequence, State]:
+    ) -> tuple[PackedSequence, LSTMState]:
         self.check_input(packed.data, packed.batch_sizes)
         x, lengths = pad_packed_sequence(packed)  # both in the caller's order
         if hx is not None:
@@ -181,9 +210,9 @@ class LSTM(nn.RNNBase):
         hx: State | None,
         lengths: Tensor | Sequence[int] | None,
         last_state_only: bool = False,
-    ) -> tuple[Tensor, State]:
+    ) -> tuple[Tensor, LSTMState]:
         layers = [self._layer_weights(layer) for layer in range(self.num_layers)]
-        return lstm(
+        y, state = lstm(
             x,
             layers,
             hx,
@@ -192,6 +221,7 @@ class LSTM(nn.RNNBase):
             training=self.training,
             last_state_only=last_state_only,
         )
+        return y, LSTMState(*state)
 
     def _layer_weights(self, layer: int) -> LayerWeights:
         suffixes = [f"_l{layer}", f"_l{layer}_reverse"][: 2 if self.bidirectional else 1]
@@ -209,9 +239,8 @@ class LSTM(nn.RNNBase):
         )
 
     def _check_state(self, hx: State, batch_size: int) -> None:
-        rows = self.num_layers * (2 if self.bidirectional else 1)
-        state_size = self.proj_size or self.hidden_size
-        for name, state, size in (("hx[0]", hx[0], state_size), ("hx[1]", hx[1], self.hidden_size)):
+        rows, *sizes = self._state_sizes()
+        for name, state, size in zip(("hx[0]", "hx[1]"), hx, sizes, strict=True):
             if state.dim() != 3:
                 raise RuntimeError(
                     f"For batched 3-D input, hx[0] and hx[1] should also be 3-D but {name} is "
@@ -220,3 +249,8 @@ class LSTM(nn.RNNBase):
             self.check_hidden_size(
                 state, (rows, batch_size, size), "Expected " + name + " size {}, got {}"
             )
+
+    def _state_sizes(self) -> tuple[int, int, int]:
+        """Give L * D, R and H."""
+        rows = self.num_layers * (2 if self.bidirectional else 1)
+        return rows, self.proj_size or self.hidden_size, self.hidden_size

@@ -315,7 +315,7 @@ def check_lengths(lengths: Tensor, batch_size: int, seq_len: int, *, steps: str 
         raise ValueError(
             f"lengths has shape {_shape(lengths)}; it should be [{batch_size}], one per sequence"
         )
-    if not _can_be_read(lengths):
+    if not can_be_read(lengths):
         return
     low, high = (int(bound) for bound in torch.aminmax(lengths))
     if low < 0 or high > seq_len:
@@ -329,13 +329,13 @@ def check_lengths(lengths: Tensor, batch_size: int, seq_len: int, *, steps: str 
 
 def leaves_nothing_out(lengths: Tensor | None, seq_len: int) -> bool:
     """Whether all sequences are known to be of full length: kernels run faster without lengths."""
-    if lengths is None or not _can_be_read(lengths):
+    if lengths is None or not can_be_read(lengths):
         return False
     # A trace would keep what is true of its example for all calls to come.
     return torch._C._get_tracing_state() is None and int(lengths.min()) == seq_len
 
 
-def _can_be_read(lengths: Tensor) -> bool:
+def can_be_read(lengths: Tensor) -> bool:
     """Whether there are values that can be read without waiting for a GPU or breaking a trace."""
     if torch.compiler.is_compiling() or lengths.device.type != "cpu" or lengths.shape[0] == 0:
         return False

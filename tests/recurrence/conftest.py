@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fastrnn.recurrence.backends.base import OutputGrads
+from fastrnn.recurrence.ops import lstm_layer
 from fastrnn.recurrence.problem import LayerArgs
 
 from .stand_ins import Bench
@@ -108,3 +109,23 @@ class Case:
 def detached(args: LayerArgs) -> LayerArgs:
     """The same numbers, none of which asks for gradients."""
     return args.map(Tensor.detach)
+
+
+def assert_autocast_only_casts(backend: str, case: Case, create_graph: bool = False) -> None:
+    """Under autocast a call gives what it gives for tensors cast by hand, to the bit."""
+    args, grads = case.build()
+    inputs = [t for t in args.differentiable if t is not None]
+    grads = OutputGrads(*(None if g is None else g.bfloat16() for g in grads))
+
+    def cast(tensor: Tensor) -> Tensor:
+        return tensor.bfloat16() if tensor.is_floating_point() else tensor
+
+    by_hand = lstm_layer(args.map(cast), backend)
+    want = (*by_hand, *torch.autograd.grad(by_hand, inputs, grads, create_graph=create_graph))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = lstm_layer(args, backend)
+        got = (*outputs, *torch.autograd.grad(outputs, inputs, grads, create_graph=create_graph))
+    assert {t.dtype for t in outputs} == {torch.bfloat16}
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == b.dtype
+        assert torch.equal(a, b)

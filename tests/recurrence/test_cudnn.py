@@ -17,7 +17,7 @@ from fastrnn.recurrence.problem import LayerArgs, Problem
 from fastrnn.recurrence.reference import lstm_reference
 from fastrnn.recurrence.verification import verify
 
-from .conftest import Case
+from .conftest import Case, assert_autocast_only_casts
 
 BACKEND = "cudnn"
 CAPTURING = "fastrnn.recurrence.backends.cudnn.is_capturing"
@@ -232,14 +232,8 @@ def test_opcheck(lengths: str) -> None:
 
 @on_cpu
 @pytest.mark.parametrize("lengths", ["none", "random"])
-def test_autocast_changes_nothing(lengths: str) -> None:
-    args, grads = Case(4, 3, 2, 5, 2, lengths).build()
-    runs = []
-    for enabled in (False, True):
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
-            outputs = lstm_layer(args, BACKEND)
-            runs.append((*outputs, *torch.autograd.grad(outputs, inputs_of(args), grads)))
-    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+def test_autocast_takes_all_tensors_in_its_dtype(lengths: str) -> None:
+    assert_autocast_only_casts(BACKEND, Case(4, 3, 2, 5, 2, lengths))
 
 
 @on_cpu

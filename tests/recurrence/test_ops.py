@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastrnn.recurrence.backends.base import OutputGrads, WantedGrads
+from fastrnn.recurrence.backends.base import WantedGrads
 from fastrnn.recurrence.ops import lstm_layer, uncoupled
 from fastrnn.recurrence.problem import LayerArgs, Problem
 from fastrnn.recurrence.reference import lstm_reference
 
-from .conftest import Case, detached
+from .conftest import Case, assert_autocast_only_casts, detached
 from .emulated import emulate_cuda
 
 
@@ -74,22 +74,7 @@ def test_gradients_of_gradients(backend: str) -> None:
 
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_autocast_takes_all_tensors_in_its_dtype(backend: str, create_graph: bool) -> None:
-    args, grads = Case(4, 3, 2, 5, 2, "random", states=True).build()
-    inputs = [t for t in args.differentiable if t is not None]
-    grads = OutputGrads(*(None if g is None else g.bfloat16() for g in grads))
-
-    def cast(tensor: Tensor) -> Tensor:
-        return tensor.bfloat16() if tensor.is_floating_point() else tensor
-
-    wanted = lstm_layer(args.map(cast), backend)
-    want = (*wanted, *torch.autograd.grad(wanted, inputs, grads, create_graph=create_graph))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        outputs = lstm_layer(args, backend)
-        got = (*outputs, *torch.autograd.grad(outputs, inputs, grads, create_graph=create_graph))
-    assert {t.dtype for t in outputs} == {torch.bfloat16}
-    for a, b in zip(got, want, strict=True):
-        assert a.dtype == b.dtype
-        assert torch.equal(a, b)
+    assert_autocast_only_casts(backend, Case(4, 3, 2, 5, 2, "random", states=True), create_graph)
 
 
 def test_autocast_leaves_float64_alone() -> None:
