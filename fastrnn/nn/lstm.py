@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from fastrnn.functional import LayerWeights, lstm
+from fastrnn.nn import jagged
 from fastrnn.nn.state import LSTMState
 
 State = LSTMState | tuple[Tensor, Tensor]
@@ -94,8 +95,9 @@ class LSTM(nn.RNNBase):
         Parameters
         ----------
         x : Tensor or PackedSequence
-            ``[T, B, I]`` (``[B, T, I]`` if ``batch_first``), ``[T, I]`` without a batch, or packed
-            sequences.
+            ``[T, B, I]`` (``[B, T, I]`` if ``batch_first``), ``[T, I]`` without a batch, packed
+            sequences, or a nested tensor of layout `torch.jagged`, which is ``[B, j, I]``
+            whatever ``batch_first`` says.
         hx : LSTMState or tuple of Tensor, optional
             ``h_0 [L * D, B, R]`` and ``c_0 [L * D, B, H]`` (without B for input without a batch),
             where R is P with a projection and H otherwise; zeros by default.
@@ -109,6 +111,7 @@ class LSTM(nn.RNNBase):
         -------
         y : Tensor or PackedSequence
             Output of the last layer in the form of ``x``, ``D * R`` features, zero on padding.
+            Jagged output has the offsets of ``x``: the two can be added.
         (h_n, c_n) : LSTMState
             State after the last valid step, shaped like ``hx``; for packed sequences in the
             caller's order.
@@ -124,6 +127,10 @@ class LSTM(nn.RNNBase):
             if last_state_only:
                 raise ValueError("last_state_only is True for a PackedSequence; pad it instead")
             return self._forward_packed(x, hx)
+        if x.is_nested:
+            if lengths is not None:
+                raise ValueError("lengths is given for a nested tensor, which has its own lengths")
+            return self._forward_jagged(x, hx, last_state_only)
         if x.dim() not in (2, 3):
             raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {x.dim()}D instead")
         if x.dim() == 2:
@@ -203,6 +210,18 @@ class LSTM(nn.RNNBase):
             ),
             state,
         )
+
+    def _forward_jagged(
+        self, x: Tensor, hx: State | None, last_state_only: bool
+    ) -> tuple[Tensor, LSTMState]:
+        padded, lengths, places = jagged.to_padded(x)
+        self.check_input(padded, None)
+        if hx is not None:
+            self._check_state(hx, padded.shape[1])
+        y, state = self._run(padded, hx, lengths, last_state_only)
+        if last_state_only:
+            return jagged.without_steps(y, x), state
+        return jagged.from_padded(y, places, x), state
 
     def _run(
         self,
