@@ -16,13 +16,16 @@ __all__ = ["LayerWeights", "lstm"]
 
 class LayerWeights(NamedTuple):
     """Weights of one layer: ``w_ih [D, 4H, I]``, ``w_hh [D, 4H, R]``, ``bias [D, 4H]``,
-    ``w_hr [D, P, H]``; gate order i, f, g, o; R is P with a projection and H without.
+    ``w_hr [D, P, H]``; gate order i, f, g, o; R is P with a projection and H without. Coupled
+    gates have 3H rows, i, g, o. ``norm [D, 10H]`` (``8H`` with coupled gates) is for layer
+    normalisation: the gains of the input's and of the state's gates, gain and shift of the cell.
     """  # noqa: D205
 
     w_ih: Tensor
     w_hh: Tensor
     bias: Tensor | None = None
     w_hr: Tensor | None = None
+    norm: Tensor | None = None
 
 
 def lstm(
@@ -31,7 +34,10 @@ def lstm(
     hx: tuple[Tensor, Tensor] | None = None,
     *,
     lengths: Tensor | Sequence[int] | None = None,
+    reset: Tensor | None = None,
     dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    zoneout: tuple[float, float] = (0.0, 0.0),
     training: bool = False,
     last_state_only: bool = False,
     backend: str | None = None,
@@ -50,10 +56,18 @@ def lstm(
     lengths : Tensor or sequence of int, optional
         Valid steps of each sequence, ``[B]``, from 0 to T; all T by default. Steps beyond cost no
         arithmetic, come out as zeros, and get zero gradients.
+    reset : Tensor, optional
+        Steps before which the state becomes zero, ``[T, B]``, bool; both directions are cut there.
     dropout : float, default 0.0
         Probability of zeroing an element between two layers, while ``training``.
+    recurrent_dropout : float, default 0.0
+        Probability of zeroing an element of the state where it enters ``w_hh``, while ``training``;
+        one draw for all steps of a sequence.
+    zoneout : tuple of float, default (0.0, 0.0)
+        Probabilities with which a unit keeps its hidden state, and its cell state, in a step.
+        Without ``training`` a state is the expectation of that.
     training : bool, default False
-        Whether dropout applies.
+        Whether dropout and zoneout draw.
     last_state_only : bool, default False
         Return no output of the last layer but its state; without gradients it is not even written.
     backend : str, optional
@@ -82,6 +96,9 @@ def lstm(
         raise ValueError("layers is empty; it should have the weights of at least one layer")
     num_directions = layers[0].w_ih.shape[0]
     lengths = None if lengths is None else as_lengths(lengths)
+    check_probability("dropout", dropout)
+    check_probability("recurrent_dropout", recurrent_dropout)
+    check_zoneout(zoneout)
     h_0, c_0 = (None, None) if hx is None else _split_state(hx, len(layers), num_directions)
     y = x
     h_n: list[Tensor] = []
@@ -97,7 +114,11 @@ def lstm(
             layer.w_hr,
             None if h_0 is None else h_0[i],
             None if c_0 is None else c_0[i],
-            lengths=lengths,
+            layer.norm,
+            lengths,
+            reset,
+            _recurrent_mask(y, layer, recurrent_dropout) if training else None,
+            _kept_shares(y, layer, zoneout, training),
         )
         is_last = i == len(layers) - 1
         y, h, c = lstm_layer(args, backend, last_state_only=last_state_only and is_last)
@@ -106,6 +127,49 @@ def lstm(
     if len(layers) == 1:
         return y, (h_n[0], c_n[0])
     return y, (torch.cat(h_n), torch.cat(c_n))
+
+
+def check_probability(name: str, value: float) -> None:
+    """Raise a `ValueError` unless a number is between 0 and 1."""
+    if isinstance(value, bool) or not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value!r}; it should be a probability, from 0 to 1")
+
+
+def check_zoneout(zoneout: tuple[float, float]) -> None:
+    """Raise a `ValueError` unless it is a pair of probabilities."""
+    if len(zoneout) != 2:
+        raise ValueError(
+            f"zoneout is {zoneout!r}; it should be two probabilities, of the hidden state and of "
+            "the cell state"
+        )
+    for value in zoneout:
+        check_probability("zoneout", value)
+
+
+def _recurrent_mask(x: Tensor, layer: LayerWeights, probability: float) -> Tensor | None:
+    """Draw what the state is multiplied by: ``[D, B, R]``, 0 or 1 / (1 - p)."""
+    if probability == 0:
+        return None
+    num_directions, _, state_size = layer.w_hh.shape
+    ones = x.new_ones(num_directions, x.shape[1], state_size)
+    return torch.nn.functional.dropout(ones, probability)
+
+
+def _kept_shares(
+    x: Tensor, layer: LayerWeights, zoneout: tuple[float, float], training: bool
+) -> Tensor | None:
+    """Give the shares of the state that steps keep, ``[D, T or 1, B or 1, R + H]``."""
+    if zoneout == (0.0, 0.0):
+        return None
+    num_directions, _, state_size = layer.w_hh.shape
+    hidden_size = state_size if layer.w_hr is None else layer.w_hr.shape[2]
+    seq_len, batch_size = x.shape[:2] if training else (1, 1)
+    shares = [
+        x.new_full((num_directions, seq_len, batch_size, size), probability)
+        for size, probability in zip((state_size, hidden_size), zoneout, strict=True)
+    ]
+    kept = torch.cat(shares, dim=-1)
+    return torch.bernoulli(kept) if training else kept
 
 
 def _split_state(

@@ -9,11 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from fastrnn.functional import LayerWeights, lstm
+from fastrnn.functional import LayerWeights, check_probability, check_zoneout, lstm
 from fastrnn.nn import jagged
+from fastrnn.nn.initialisation import check_init, initialise, suffixes
 from fastrnn.nn.state import LSTMState
+from fastrnn.recurrence.problem import check_reset
 
 State = LSTMState | tuple[Tensor, Tensor]
+
+# In the order of `LayerArgs.norm`.
+_NORMS = ("norm_ih", "norm_hh", "norm_cell", "norm_cell_bias")
 
 
 class LSTM(nn.RNNBase):
@@ -38,9 +43,35 @@ class LSTM(nn.RNNBase):
         If positive, project the recurrent state to this size P.
     device, dtype
         Of the parameters.
+    layer_norm : bool, default False
+        Normalise the input's share of the gates, the state's share of them, and the cell state
+        where it enters the output (Ba et al., 2016). Parameters ``norm_ih_l0``, ``norm_hh_l0``,
+        ``norm_cell_l0`` (gains) and ``norm_cell_bias_l0``.
+    recurrent_dropout : float, default 0.0
+        Probability of zeroing an element of the state where it enters ``weight_hh``, in training
+        mode; one draw for all steps of a sequence (Gal & Ghahramani, 2016).
+    zoneout : float or tuple of float, default 0.0
+        Probability with which a unit keeps its state in a step, in training mode; otherwise its
+        state is the expectation of that (Krueger et al., 2017). A pair is that of the hidden
+        state and that of the cell state.
+    coupled_gates : bool, default False
+        Forget what the input gate lets in, ``f = 1 - i``: three gates, i, g, o, in the weights,
+        and three quarters of the products (Greff et al., 2017).
+    forget_bias : float, optional
+        What the forget gates' two biases add up to at first.
+    init : {"uniform", "orthogonal", "chrono"}, default "uniform"
+        How weights begin; uniform is that of `torch.nn.LSTM`. Orthogonal applies to each gate's
+        block of ``weight_hh``; chrono sets biases for memories of ``chrono_range`` (Tallec &
+        Ollivier, 2018).
+    chrono_range : tuple of int, optional
+        Shortest and longest range of steps to remember, from 2; for ``init="chrono"`` alone.
 
     Notes
     -----
+    Layer normalisation and zoneout are computed step by step in plain torch (backend ``eager``),
+    and so is ``proj_size`` on a CPU. On a GPU that holds for ``reset`` and ``recurrent_dropout``
+    too. Everything else runs on fused kernels.
+
     It derives from `torch.nn.RNNBase`, not from `torch.nn.LSTM`: the compiler of torch breaks its
     graph at every instance of the latter.
 
@@ -55,6 +86,15 @@ class LSTM(nn.RNNBase):
     (torch.Size([300, 4, 128]), torch.Size([2, 4, 64]))
     """
 
+    # Of the class as well, for what was a `torch.nn.LSTM` before.
+    layer_norm = False
+    recurrent_dropout = 0.0
+    zoneout = (0.0, 0.0)
+    coupled_gates = False
+    forget_bias: float | None = None
+    init = "uniform"
+    chrono_range: tuple[int, int] | None = None
+
     def __init__(
         self,
         input_size: int,
@@ -67,7 +107,19 @@ class LSTM(nn.RNNBase):
         proj_size: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        *,
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
+        coupled_gates: bool = False,
+        forget_bias: float | None = None,
+        init: str = "uniform",
+        chrono_range: tuple[int, int] | None = None,
     ) -> None:
+        pair = zoneout if isinstance(zoneout, tuple) else (zoneout, zoneout)
+        check_probability("recurrent_dropout", recurrent_dropout)
+        check_zoneout(pair)
+        check_init(init, chrono_range, forget_bias, bias)
         super().__init__(
             "LSTM",
             input_size,
@@ -81,6 +133,59 @@ class LSTM(nn.RNNBase):
             device=device,
             dtype=dtype,
         )
+        self.layer_norm = layer_norm
+        self.recurrent_dropout = float(recurrent_dropout)
+        self.zoneout = (float(pair[0]), float(pair[1]))
+        self.coupled_gates = coupled_gates
+        self.forget_bias = forget_bias
+        self.init = init
+        self.chrono_range = chrono_range
+        if coupled_gates:
+            self._couple_gates()
+        if layer_norm:
+            self._add_norms()
+        if coupled_gates or layer_norm or init != "uniform" or forget_bias is not None:
+            self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew, as the constructor did."""
+        super().reset_parameters()
+        initialise(self)
+
+    def flatten_parameters(self) -> None:
+        """Lay the weights out as cuDNN wants them, where it can run the layer."""
+        if not self.coupled_gates:
+            super().flatten_parameters()
+
+    def extra_repr(self) -> str:
+        """Show what differs from the defaults."""
+        options = (
+            "layer_norm", "recurrent_dropout", "zoneout", "coupled_gates", "forget_bias", "init",
+            "chrono_range",
+        )  # fmt: skip
+        changed = [
+            f"{name}={getattr(self, name)!r}"
+            for name in options
+            if getattr(self, name) != getattr(LSTM, name)
+        ]
+        return ", ".join([super().extra_repr(), *changed])
+
+    def _couple_gates(self) -> None:
+        """Leave three gates' rows of the parameters that have four."""
+        rows = 3 * self.hidden_size
+        for name, parameter in list(self.named_parameters(recurse=False)):
+            if not name.startswith("weight_hr"):
+                fewer = parameter.new_empty(rows, *parameter.shape[1:])
+                setattr(self, name, nn.Parameter(fewer))
+        self._init_flat_weights()
+
+    def _add_norms(self) -> None:
+        gates = (3 if self.coupled_gates else 4) * self.hidden_size
+        for suffix in suffixes(self.num_layers, self.bidirectional):
+            like: Tensor = getattr(self, f"weight_ih{suffix}")
+            for name in _NORMS:
+                size = self.hidden_size if "cell" in name else gates
+                setattr(self, name + suffix, nn.Parameter(like.new_empty(size)))
 
     def forward(
         self,
@@ -88,6 +193,7 @@ class LSTM(nn.RNNBase):
         hx: State | None = None,
         *,
         lengths: Tensor | Sequence[int] | None = None,
+        reset: Tensor | None = None,
         last_state_only: bool = False,
     ) -> tuple[Any, LSTMState]:
         """Run all layers.
@@ -103,6 +209,11 @@ class LSTM(nn.RNNBase):
             where R is P with a projection and H otherwise; zeros by default.
         lengths : Tensor or sequence of int, optional
             Valid steps of each padded sequence, ``[B]``, from 0 to T. Padding costs no arithmetic.
+        reset : Tensor, optional
+            Steps before which the state becomes zero, bool, ``[T, B]`` (``[B, T]`` if
+            ``batch_first``; ``[T]`` without a batch): where episodes begin. Both directions are
+            cut there, as if the parts were sequences of their own. Not for packed sequences and
+            nested tensors.
         last_state_only : bool, default False
             Return ``y`` without a step: whoever needs the last state alone saves its memory. Not
             for packed sequences.
@@ -126,21 +237,28 @@ class LSTM(nn.RNNBase):
                 raise ValueError("lengths is given for a PackedSequence, which has its own lengths")
             if last_state_only:
                 raise ValueError("last_state_only is True for a PackedSequence; pad it instead")
+            if reset is not None:
+                raise ValueError("reset is given for a PackedSequence; pad it instead")
             return self._forward_packed(x, hx)
         if x.is_nested:
             if lengths is not None:
                 raise ValueError("lengths is given for a nested tensor, which has its own lengths")
+            if reset is not None:
+                raise ValueError("reset is given for a nested tensor; pad it instead")
             return self._forward_jagged(x, hx, last_state_only)
         if x.dim() not in (2, 3):
             raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {x.dim()}D instead")
         if x.dim() == 2:
-            return self._forward_unbatched(x, hx, lengths, last_state_only)
+            return self._forward_unbatched(x, hx, lengths, reset, last_state_only)
         self.check_input(x, None)
+        if reset is not None:
+            check_reset(reset, tuple(x.shape[:2]))
         if self.batch_first:
             x = x.transpose(0, 1)
+            reset = None if reset is None else reset.transpose(0, 1)
         if hx is not None:
             self._check_state(hx, x.shape[1])
-        y, state = self._run(x, hx, lengths, last_state_only)
+        y, state = self._run(x, hx, lengths, reset, last_state_only)
         return (y.transpose(0, 1) if self.batch_first else y), state
 
     def initial_state(self, batch_size: int) -> LSTMState:
@@ -175,6 +293,7 @@ class LSTM(nn.RNNBase):
         x: Tensor,
         hx: State | None,
         lengths: Tensor | Sequence[int] | None,
+        reset: Tensor | None,
         last_state_only: bool,
     ) -> tuple[Tensor, LSTMState]:
         if lengths is not None:
@@ -187,9 +306,12 @@ class LSTM(nn.RNNBase):
                 )
             hx = (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
             self._check_state(hx, 1)
+        if reset is not None:
+            check_reset(reset, (x.shape[0],))
+            reset = reset.unsqueeze(1)
         x = x.unsqueeze(1)
         self.check_input(x, None)
-        y, state = self._run(x, hx, None, last_state_only)
+        y, state = self._run(x, hx, None, reset, last_state_only)
         return y.squeeze(1), state.sequences(0)
 
     def _forward_packed(
@@ -218,7 +340,7 @@ class LSTM(nn.RNNBase):
         self.check_input(padded, None)
         if hx is not None:
             self._check_state(hx, padded.shape[1])
-        y, state = self._run(padded, hx, lengths, last_state_only)
+        y, state = self._run(padded, hx, lengths, None, last_state_only)
         if last_state_only:
             return jagged.without_steps(y, x), state
         return jagged.from_padded(y, places, x), state
@@ -228,6 +350,7 @@ class LSTM(nn.RNNBase):
         x: Tensor,
         hx: State | None,
         lengths: Tensor | Sequence[int] | None,
+        reset: Tensor | None = None,
         last_state_only: bool = False,
     ) -> tuple[Tensor, LSTMState]:
         layers = [self._layer_weights(layer) for layer in range(self.num_layers)]
@@ -236,7 +359,10 @@ class LSTM(nn.RNNBase):
             layers,
             hx,
             lengths=lengths,
+            reset=reset,
             dropout=self.dropout,
+            recurrent_dropout=self.recurrent_dropout,
+            zoneout=self.zoneout,
             training=self.training,
             last_state_only=last_state_only,
         )
@@ -255,6 +381,7 @@ class LSTM(nn.RNNBase):
             side_by_side("weight_hh"),
             side_by_side("bias_ih") + side_by_side("bias_hh") if self.bias else None,
             side_by_side("weight_hr") if self.proj_size else None,
+            torch.cat([side_by_side(n) for n in _NORMS], -1) if self.layer_norm else None,
         )
 
     def _check_state(self, hx: State, batch_size: int) -> None:

@@ -250,7 +250,7 @@ def _check_options(args: LayerArgs, gates: int, state_size: int) -> tuple[str, .
     return found
 
 
-def check_reset(reset: Tensor, shape: tuple[int, int]) -> None:
+def check_reset(reset: Tensor, shape: tuple[int, ...]) -> None:
     """Check a mask of the steps before which the state becomes zero.
 
     Raises
