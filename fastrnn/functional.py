@@ -182,5 +182,7 @@ def _split_state(
                 f"{name} has shape {list(state.shape)}; its first dimension should be layers * "
                 f"directions = {num_layers * num_directions}, of three dimensions"
             )
+    if num_layers == 1:
+        return [hx[0]], [hx[1]]
     h_0, c_0 = (list(torch.split(state, num_directions)) for state in hx)
     return h_0, c_0

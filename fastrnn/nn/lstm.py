@@ -372,14 +372,17 @@ class LSTM(nn.RNNBase):
         suffixes = [f"_l{layer}", f"_l{layer}_reverse"][: 2 if self.bidirectional else 1]
 
         # By attribute, so that parametrized and pruned weights are seen as they are now.
-        def side_by_side(name: str) -> Tensor:
-            tensors = [getattr(self, name + suffix) for suffix in suffixes]
+        def side_by_side(*names: str) -> Tensor:
+            tensors = [getattr(self, names[0] + suffix) for suffix in suffixes]
+            for name in names[1:]:
+                more = [getattr(self, name + suffix) for suffix in suffixes]
+                tensors = [a + b for a, b in zip(tensors, more, strict=True)]
             return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tensors)
 
         return LayerWeights(
             side_by_side("weight_ih"),
             side_by_side("weight_hh"),
-            side_by_side("bias_ih") + side_by_side("bias_hh") if self.bias else None,
+            side_by_side("bias_ih", "bias_hh") if self.bias else None,
             side_by_side("weight_hr") if self.proj_size else None,
             torch.cat([side_by_side(n) for n in _NORMS], -1) if self.layer_norm else None,
         )
