@@ -81,6 +81,9 @@ def accelerate(model: nn.Module) -> AccelerationReport:
 
     Notes
     -----
+    The kernels are made for whole sequences. A module that is called for one step or a few, as in
+    a decoder with attention, may be slower than torch's: ``fastrnn.restore(model.decoder)``.
+
     `fastrnn.LSTM` is no subclass of `torch.nn.LSTM`: code that asks ``isinstance(m, nn.LSTM)``,
     and exporters that know torch's own layers (TorchScript, ONNX), want the model restored.
 
