@@ -24,9 +24,9 @@ from .timing import Comparison, side_by_side
 
 ACCELERATE_FILE = RESULTS / "accelerate.json"
 
-# Outputs and gradients may differ by this share of a tensor's largest element: about ten times the
-# rounding of float32 in torch's own results, which batch normalisation enlarges.
-TOLERANCE = 1e-3
+# Outputs and gradients may differ by this share of a tensor's largest element. Most is 7e-5, in
+# the speech recogniser, where torch is 1.2e-4 from float64: its normalisation enlarges rounding.
+TOLERANCE = 3e-4
 
 SECONDS = {False: 5.0, True: 10.0}
 """For which inference and training are timed; at least five rounds."""
