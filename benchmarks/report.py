@@ -1,4 +1,4 @@
-"""Writes the README's tables from the stored results: ``python -m benchmarks.report``."""
+"""Writes the documents' tables from the stored results: ``python -m benchmarks.report``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 from .accuracy import ACCURACY_FILE
 from .cases import LAYER_CASES
-from .results_file import RESULTS, load
+from .features.table import features_table
+from .results_file import RESULTS, ROOT, load
 
-README = Path(__file__).parent.parent / "README.md"
+README = ROOT / "README.md"
+DROP_IN = ROOT / "docs" / "drop-in.md"
 
 
 def speed_table() -> str:
@@ -85,16 +87,16 @@ def demo_text() -> str:
     return f"```text\n{(RESULTS / 'demo.txt').read_text()}```"
 
 
-TABLES: dict[str, Callable[[], str]] = {
-    "demo": demo_text,
-    "speed": speed_table,
-    "accuracy": accuracy_text,
+TABLES: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {"demo": demo_text, "speed": speed_table, "accuracy": accuracy_text},
+    DROP_IN: {"features": features_table},
 }
 
 
-def with_tables(text: str) -> str:
-    """The README's text with its tables made anew, each between its two marks."""
-    for name, make in TABLES.items():
+def with_tables(document: Path) -> str:
+    """A document's text with its tables made anew, each between its two marks."""
+    text = document.read_text()
+    for name, make in TABLES[document].items():
         begin, end = f"<!-- {name}: begin -->\n", f"\n<!-- {name}: end -->"
         head, rest = text.split(begin)
         text = head + begin + make() + end + rest.split(end)[1]
@@ -114,12 +116,13 @@ def _machine(cells: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Rewrite the README; with ``--check`` only say whether that would change it."""
-    text = README.read_text()
-    made = with_tables(text)
-    if "--check" in sys.argv[1:]:
-        sys.exit("README.md differs from the stored results" if made != text else 0)
-    README.write_text(made)
+    """Rewrite the documents; with ``--check`` only say whether that would change one."""
+    for document in TABLES:
+        made = with_tables(document)
+        if "--check" not in sys.argv[1:]:
+            document.write_text(made)
+        elif made != document.read_text():
+            sys.exit(f"{document.relative_to(ROOT)} differs from the stored results")
 
 
 if __name__ == "__main__":
