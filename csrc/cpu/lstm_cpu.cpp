@@ -19,24 +19,34 @@ int64_t directions_per_thread(const LstmShape& shape, const Plan& plan) {
   return plan.num_threads() % shape.num_directions == 0 ? 1 : shape.num_directions;
 }
 
+// Units whose rows of the gradients are written side by side: the sums lie transposed, and read
+// unit by unit each element would cost a cache line.
+constexpr int64_t kUnitsAtOnce = 16;
+
 // Writes the sum over threads of one direction's gradients, for the hidden units [begin, end).
 template <class T>
 void write_weight_gradients(const LstmBackward<T>& args, const Layout& l, int64_t direction,
                             const T* sums, int64_t stride, int64_t threads, int64_t begin,
                             int64_t end) {
   for (int64_t gate = 0; gate < l.G; ++gate)
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t row = (direction * l.G + gate) * l.H + unit;
+    for (int64_t first = begin; first < end; first += kUnitsAtOnce) {
+      const int64_t count = std::min(kUnitsAtOnce, end - first);
+      const int64_t row = (direction * l.G + gate) * l.H + first;
       for (int64_t k = 0; k < l.I + l.H + 1; ++k) {
-        const T* at = sums + k * l.gates + gate * l.padded_H + unit;
-        T sum = 0;
-        for (int64_t thread = 0; thread < threads; ++thread) sum += at[thread * stride];
+        T sum[kUnitsAtOnce] = {};
+        for (int64_t thread = 0; thread < threads; ++thread) {
+          const T* at = sums + thread * stride + k * l.gates + gate * l.padded_H + first;
+          for (int64_t u = 0; u < count; ++u) sum[u] += at[u];
+        }
+        const auto write = [&](T* to, int64_t row_size) {
+          for (int64_t u = 0; u < count; ++u) to[(row + u) * row_size] = sum[u];
+        };
         if (k < l.I)
-          args.grad_w_ih[row * l.I + k] = sum;
+          write(args.grad_w_ih + k, l.I);
         else if (k < l.I + l.H)
-          args.grad_w_hh[row * l.H + k - l.I] = sum;
+          write(args.grad_w_hh + k - l.I, l.H);
         else
-          args.grad_bias[row] = sum;
+          write(args.grad_bias, 1);
       }
     }
 }

@@ -29,7 +29,7 @@ def check_init(
     if (init == "chrono") != (chrono_range is not None):
         raise ValueError(
             f"chrono_range is {chrono_range!r} with init={init!r}; it should be given, the "
-            "shortest and the longest range of steps to remember, with init='chrono' and with no other"
+            "shortest and the longest range of steps to remember, with init='chrono' alone"
         )
     if chrono_range is not None and not 2 <= chrono_range[0] <= chrono_range[1]:
         raise ValueError(

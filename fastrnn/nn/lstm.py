@@ -189,7 +189,7 @@ class LSTM(nn.RNNBase):
 
     def forward(
         self,
-        x: Tensor | PackedSequence,
+        input: Tensor | PackedSequence,
         hx: State | None = None,
         *,
         lengths: Tensor | Sequence[int] | None = None,
@@ -200,7 +200,7 @@ class LSTM(nn.RNNBase):
 
         Parameters
         ----------
-        x : Tensor or PackedSequence
+        input : Tensor or PackedSequence
             ``[T, B, I]`` (``[B, T, I]`` if ``batch_first``), ``[T, I]`` without a batch, packed
             sequences, or a nested tensor of layout `torch.jagged`, which is ``[B, j, I]``
             whatever ``batch_first`` says.
@@ -221,8 +221,8 @@ class LSTM(nn.RNNBase):
         Returns
         -------
         y : Tensor or PackedSequence
-            Output of the last layer in the form of ``x``, ``D * R`` features, zero on padding.
-            Jagged output has the offsets of ``x``: the two can be added.
+            Output of the last layer in the form of ``input``, ``D * R`` features, zero on padding.
+            Jagged output has the offsets of ``input``: the two can be added.
         (h_n, c_n) : LSTMState
             State after the last valid step, shaped like ``hx``; for packed sequences in the
             caller's order.
@@ -232,6 +232,7 @@ class LSTM(nn.RNNBase):
         TypeError, ValueError, RuntimeError
             If an argument has the wrong type, dtype, shape or value; as `torch.nn.LSTM` raises.
         """
+        x = input
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ValueError("lengths is given for a PackedSequence, which has its own lengths")

@@ -45,7 +45,7 @@ def _described(inputs: tuple[Any, ...]) -> tuple[Problem, LayerArgs, str]:
     args = LayerArgs(*inputs[: len(LayerArgs._fields)])
     backend, training, *rest = inputs[len(LayerArgs._fields) :]
     # The dispatcher leaves an argument out that has its default value.
-    problem = Problem.from_args(args, training=training, last_state_only=any(rest))
+    problem = Problem.of(args, training=training, last_state_only=any(rest))
     return problem, args, backend
 
 
@@ -71,7 +71,7 @@ def _backward(
 ) -> tuple[Tensor, ...]:
     *tensors, y, reserve, backend, wanted = inputs
     args = LayerArgs(*tensors)
-    problem = Problem.from_args(args, training=True)
+    problem = Problem.of(args, training=True)
     output_grads = OutputGrads(grad_y, grad_h_n, grad_c_n)
     with _no_autocast(args.x):
         grads = dispatch.backend_by_name(backend).backward(

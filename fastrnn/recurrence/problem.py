@@ -138,52 +138,78 @@ class Problem:
         ValueError
             If a shape, a device or a length is wrong.
         """
-        x, w_ih, w_hh = args.x, args.w_ih, args.w_hh
-        _check_floating("x", x)
-        if x.dim() != 3:
-            raise ValueError(f"x has shape {_shape(x)}; it should be [T, B, I]")
+        _check(args)
+        return cls.of(args, training=training, last_state_only=last_state_only)
+
+    @classmethod
+    def of(cls, args: LayerArgs, *, training: bool, last_state_only: bool = False) -> Problem:
+        """Describe tensors that have been checked."""
+        x, w_ih, w_hh, w_hr = args.x, args.w_ih, args.w_hh, args.w_hr
         seq_len, batch_size, input_size = x.shape
-        if seq_len == 0:
-            raise ValueError("x has no time steps (shape [0, B, I]); T should be at least 1")
-        num_directions, num_gates, hidden_size = _weight_sizes(args)
-        if w_ih.shape[2] != input_size:
-            raise ValueError(
-                f"x has {input_size} features, but w_ih {_shape(w_ih)} takes {w_ih.shape[2]}"
-            )
-        proj_size = 0
-        if args.w_hr is not None:
-            proj_size = args.w_hr.shape[1]
-            _check_like(x, "w_hr", args.w_hr, (num_directions, proj_size, hidden_size))
-        state_size = proj_size or hidden_size
-        gates = num_gates * hidden_size
-        _check_like(x, "w_ih", w_ih, (num_directions, gates, input_size))
-        _check_like(x, "w_hh", w_hh, (num_directions, gates, state_size))
-        if args.bias is not None:
-            _check_like(x, "bias", args.bias, (num_directions, gates))
-        if args.h_0 is not None:
-            _check_like(x, "h_0", args.h_0, (num_directions, batch_size, state_size))
-        if args.c_0 is not None:
-            _check_like(x, "c_0", args.c_0, (num_directions, batch_size, hidden_size))
-        if args.lengths is not None:
-            _check_lengths_of(x, args.lengths)
-        variants = _check_options(args, gates, state_size)
-        if num_gates == 3:
-            variants = ("coupled_gates", *variants)
+        num_directions, rows, _ = w_ih.shape
+        hidden_size = w_hh.shape[2] if w_hr is None else w_hr.shape[2]
         return cls(
             seq_len=seq_len,
             batch_size=batch_size,
             input_size=input_size,
             hidden_size=hidden_size,
             num_directions=num_directions,
-            proj_size=proj_size,
+            proj_size=0 if w_hr is None else w_hr.shape[1],
             dtype=x.dtype,
             device=x.device,
             variable_length=args.lengths is not None,
             training=training,
             last_state_only=last_state_only,
             allow_tf32=x.dtype == torch.float32 and x.device.type == "cuda" and rnn_allows_tf32(),
-            variants=variants,
+            variants=_variants(args, rows == 3 * hidden_size),
         )
+
+
+def _variants(args: LayerArgs, coupled_gates: bool) -> tuple[str, ...]:
+    """Names of what a call does beyond the plain cell, in the order of `VARIANTS`."""
+    there = (
+        coupled_gates,
+        args.norm is not None,
+        args.reset is not None,
+        args.recurrent_mask is not None,
+        args.zoneout is not None,
+    )
+    if not any(there):
+        return ()
+    return tuple(name for name, is_there in zip(VARIANTS, there, strict=True) if is_there)
+
+
+def _check(args: LayerArgs) -> None:
+    """Check the tensors of a call against each other."""
+    x, w_ih, w_hh = args.x, args.w_ih, args.w_hh
+    _check_floating("x", x)
+    if x.dim() != 3:
+        raise ValueError(f"x has shape {_shape(x)}; it should be [T, B, I]")
+    seq_len, batch_size, input_size = x.shape
+    if seq_len == 0:
+        raise ValueError("x has no time steps (shape [0, B, I]); T should be at least 1")
+    num_directions, num_gates, hidden_size = _weight_sizes(args)
+    if w_ih.shape[2] != input_size:
+        raise ValueError(
+            f"x has {input_size} features, but w_ih {_shape(w_ih)} takes {w_ih.shape[2]}"
+        )
+    proj_size = 0
+    if args.w_hr is not None:
+        proj_size = args.w_hr.shape[1]
+        _check_like(x, "w_hr", args.w_hr, (num_directions, proj_size, hidden_size))
+    state_size = proj_size or hidden_size
+    gates = num_gates * hidden_size
+    _check_like(x, "w_ih", w_ih, (num_directions, gates, input_size))
+    _check_like(x, "w_hh", w_hh, (num_directions, gates, state_size))
+    if args.bias is not None:
+        _check_like(x, "bias", args.bias, (num_directions, gates))
+    if args.h_0 is not None:
+        _check_like(x, "h_0", args.h_0, (num_directions, batch_size, state_size))
+    if args.c_0 is not None:
+        _check_like(x, "c_0", args.c_0, (num_directions, batch_size, hidden_size))
+    if args.lengths is not None:
+        _check_lengths_of(x, args.lengths)
+    _check_options(args, gates, state_size)
 
 
 def _weight_sizes(args: LayerArgs) -> tuple[int, int, int]:
@@ -223,31 +249,25 @@ def _check_lengths_of(x: Tensor, lengths: Tensor) -> None:
         )
 
 
-def _check_options(args: LayerArgs, gates: int, state_size: int) -> tuple[str, ...]:
-    """Check what goes beyond the plain cell; give the names of what is there."""
+def _check_options(args: LayerArgs, gates: int, state_size: int) -> None:
+    """Check what goes beyond the plain cell."""
     x, num_directions = args.x, args.w_ih.shape[0]
     seq_len, batch_size, _ = x.shape
     hidden_size = args.w_hh.shape[2] if args.w_hr is None else args.w_hr.shape[2]
-    found: tuple[str, ...] = ()
     if args.norm is not None:
         _check_like(x, "norm", args.norm, (num_directions, 2 * gates + 2 * hidden_size))
-        found += ("layer_norm",)
     if args.reset is not None:
         check_reset(args.reset, (seq_len, batch_size))
         if args.reset.device != x.device:
             raise ValueError(f"reset is on {args.reset.device}; it should be, as x, on {x.device}")
-        found += ("reset",)
     if args.recurrent_mask is not None:
         shape = (num_directions, batch_size, state_size)
         _check_like(x, "recurrent_mask", args.recurrent_mask, shape)
-        found += ("recurrent_dropout",)
     if args.zoneout is not None:
         steps, rows = args.zoneout.shape[1:3] if args.zoneout.dim() == 4 else (seq_len, batch_size)
         steps, rows = 1 if steps == 1 else seq_len, 1 if rows == 1 else batch_size
         full = (num_directions, steps, rows, state_size + hidden_size)
         _check_like(x, "zoneout", args.zoneout, full)
-        found += ("zoneout",)
-    return found
 
 
 def check_reset(reset: Tensor, shape: tuple[int, ...]) -> None:
@@ -355,7 +375,7 @@ def _check_floating(name: str, tensor: Tensor) -> None:
 
 def _check_like(x: Tensor, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     _check_floating(name, tensor)
-    if tuple(tensor.shape) != shape:
+    if tensor.shape != shape:
         raise ValueError(f"{name} has shape {_shape(tensor)}; it should be {list(shape)}")
     if tensor.dtype != x.dtype:
         raise TypeError(f"{name} has dtype {tensor.dtype}, but x has {x.dtype}; they should agree")
