@@ -128,9 +128,19 @@ def _direction(
     return torch.stack(sequences, dim=1), torch.stack(h_n), torch.stack(c_n)
 
 
-def check(layer: nn.Module, x: Tensor, got: Sequence[Tensor], want: Sequence[Tensor]) -> None:
-    """Compare outputs, and the gradients of x and of all parameters."""
+def check(
+    layer: nn.Module,
+    x: Tensor,
+    got: Sequence[Tensor],
+    want: Sequence[Tensor],
+    *,
+    retain_graph: bool = False,
+) -> None:
+    """Compare outputs, and the gradients of x and of all parameters.
+
+    The graph is to be retained where both take a weight that was computed once.
+    """
     compare("output", got, want)
     leaves = [t for t in (x, *layer.parameters()) if t.requires_grad]
-    found = gradients(got, leaves, retain_graph=True)  # weights may be computed once for both
+    found = gradients(got, leaves, retain_graph=retain_graph)
     compare("gradient", found, gradients(want, leaves), tolerance=1e-3)
