@@ -388,7 +388,28 @@ class LSTM(nn.RNNBase):
             torch.cat([side_by_side(n) for n in _NORMS], -1) if self.layer_norm else None,
         )
 
+    def get_expected_cell_size(
+        self, input: Tensor, batch_sizes: Tensor | None
+    ) -> tuple[int, int, int]:
+        """Give the shape of ``c_0`` for an input, as `torch.nn.LSTM` does."""
+        rows, batch_size, _ = self.get_expected_hidden_size(input, batch_sizes)
+        return rows, batch_size, self.hidden_size
+
+    def check_forward_args(self, input: Tensor, hidden: State, batch_sizes: Tensor | None) -> None:  # type: ignore[override]
+        """Raise where input and state do not fit, as `torch.nn.LSTM` does."""
+        self.check_input(input, batch_sizes)
+        self._check_state(hidden, self.get_expected_hidden_size(input, batch_sizes)[1])
+
+    def permute_hidden(  # type: ignore[override]
+        self, hx: State, permutation: Tensor | None
+    ) -> LSTMState:
+        """Give the state of the sequences in another order, as `torch.nn.LSTM` does."""
+        state = LSTMState(*hx)
+        return state if permutation is None else state.reorder(permutation)
+
     def _check_state(self, hx: State, batch_size: int) -> None:
+        if len(hx) != 2:
+            raise RuntimeError(f"hx has {len(hx)} tensors; it should have two, h_0 and c_0")
         rows, *sizes = self._state_sizes()
         for name, state, size in zip(("hx[0]", "hx[1]"), hx, sizes, strict=True):
             if state.dim() != 3:

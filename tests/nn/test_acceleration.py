@@ -284,7 +284,6 @@ def with_another_forward() -> nn.Module:
         (quantized, "quantized.dynamic.modules.rnn.LSTM has quantized weights"),
         (quantizable, "or is made for them"),
         (lambda: nn.LSTM(3, 4, proj_size=2), "no fast kernel for it: proj_size > 0"),
-        (lambda: nn.LSTM(3, 4).bfloat16(), "no fast kernel for it: dtype torch.bfloat16"),
     ],
 )
 def test_what_is_left_and_why(make: object, reason: str) -> None:
