@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from fastrnn.nn.lstm import LSTM
+    from fastrnn.nn.parameters import LSTMParameters
 
 INITS = ("uniform", "orthogonal", "chrono")
 
@@ -44,7 +44,7 @@ def check_init(
 
 
 @torch.no_grad()
-def initialise(module: LSTM) -> None:
+def initialise(module: LSTMParameters) -> None:
     """Go on from uniform weights to what a module's options ask for.
 
     Gains of layer normalisation become 1 and its shifts 0. With ``forget_bias``, the forget gates'
@@ -71,14 +71,14 @@ def initialise(module: LSTM) -> None:
             _set_bias(module, suffix, "f", module.forget_bias)
 
 
-def _gates(module: LSTM, name: str) -> dict[str, Tensor]:
+def _gates(module: LSTMParameters, name: str) -> dict[str, Tensor]:
     """Give views of a parameter by gate."""
     letters = "igo" if module.coupled_gates else "ifgo"
     parameter: Tensor = getattr(module, name)
     return dict(zip(letters, parameter.chunk(len(letters)), strict=True))
 
 
-def _set_bias(module: LSTM, suffix: str, gate: str, value: Tensor | float) -> None:
+def _set_bias(module: LSTMParameters, suffix: str, gate: str, value: Tensor | float) -> None:
     """Let the two biases of a gate add up to a value."""
     first, second = (_gates(module, f"bias_{kind}{suffix}") for kind in ("ih", "hh"))
     if gate not in first:

@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from fastrnn.functional import LayerWeights, check_probability, check_zoneout, lstm
+from fastrnn.functional import lstm
 from fastrnn.nn import jagged
-from fastrnn.nn.initialisation import check_init, initialise, suffixes
+from fastrnn.nn.parameters import LSTMParameters
 from fastrnn.nn.state import LSTMState
 from fastrnn.recurrence.problem import check_reset
 
 State = LSTMState | tuple[Tensor, Tensor]
 
-# In the order of `LayerArgs.norm`.
-_NORMS = ("norm_ih", "norm_hh", "norm_cell", "norm_cell_bias")
 
-
-class LSTM(nn.RNNBase):
+class LSTM(LSTMParameters):
     """Long short-term memory, with `torch.nn.LSTM`'s parameters, results and checkpoints.
 
     Parameters
@@ -85,107 +81,6 @@ class LSTM(nn.RNNBase):
     >>> y.shape, h_n.shape
     (torch.Size([300, 4, 128]), torch.Size([2, 4, 64]))
     """
-
-    # Of the class as well, for what was a `torch.nn.LSTM` before.
-    layer_norm = False
-    recurrent_dropout = 0.0
-    zoneout = (0.0, 0.0)
-    coupled_gates = False
-    forget_bias: float | None = None
-    init = "uniform"
-    chrono_range: tuple[int, int] | None = None
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        proj_size: int = 0,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        layer_norm: bool = False,
-        recurrent_dropout: float = 0.0,
-        zoneout: float | tuple[float, float] = 0.0,
-        coupled_gates: bool = False,
-        forget_bias: float | None = None,
-        init: str = "uniform",
-        chrono_range: tuple[int, int] | None = None,
-    ) -> None:
-        pair = zoneout if isinstance(zoneout, tuple) else (zoneout, zoneout)
-        check_probability("recurrent_dropout", recurrent_dropout)
-        check_zoneout(pair)
-        check_init(init, chrono_range, forget_bias, bias)
-        super().__init__(
-            "LSTM",
-            input_size,
-            hidden_size,
-            num_layers=num_layers,
-            bias=bias,
-            batch_first=batch_first,
-            dropout=dropout,
-            bidirectional=bidirectional,
-            proj_size=proj_size,
-            device=device,
-            dtype=dtype,
-        )
-        self.layer_norm = layer_norm
-        self.recurrent_dropout = float(recurrent_dropout)
-        self.zoneout = (float(pair[0]), float(pair[1]))
-        self.coupled_gates = coupled_gates
-        self.forget_bias = forget_bias
-        self.init = init
-        self.chrono_range = chrono_range
-        if coupled_gates:
-            self._couple_gates()
-        if layer_norm:
-            self._add_norms()
-        if coupled_gates or layer_norm or init != "uniform" or forget_bias is not None:
-            self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the weights anew, as the constructor did."""
-        super().reset_parameters()
-        initialise(self)
-
-    def flatten_parameters(self) -> None:
-        """Lay the weights out as cuDNN wants them, where it can run the layer."""
-        if not self.coupled_gates:
-            super().flatten_parameters()
-
-    def extra_repr(self) -> str:
-        """Show what differs from the defaults."""
-        options = (
-            "layer_norm", "recurrent_dropout", "zoneout", "coupled_gates", "forget_bias", "init",
-            "chrono_range",
-        )  # fmt: skip
-        changed = [
-            f"{name}={getattr(self, name)!r}"
-            for name in options
-            if getattr(self, name) != getattr(LSTM, name)
-        ]
-        return ", ".join([super().extra_repr(), *changed])
-
-    def _couple_gates(self) -> None:
-        """Leave three gates' rows of the parameters that have four."""
-        rows = 3 * self.hidden_size
-        for name, parameter in list(self.named_parameters(recurse=False)):
-            if not name.startswith("weight_hr"):
-                fewer = parameter.new_empty(rows, *parameter.shape[1:])
-                setattr(self, name, nn.Parameter(fewer))
-        self._init_flat_weights()
-
-    def _add_norms(self) -> None:
-        gates = (3 if self.coupled_gates else 4) * self.hidden_size
-        for suffix in suffixes(self.num_layers, self.bidirectional):
-            like: Tensor = getattr(self, f"weight_ih{suffix}")
-            for name in _NORMS:
-                size = self.hidden_size if "cell" in name else gates
-                setattr(self, name + suffix, nn.Parameter(like.new_empty(size)))
 
     def forward(
         self,
@@ -369,25 +264,6 @@ class LSTM(nn.RNNBase):
         )
         return y, LSTMState(*state)
 
-    def _layer_weights(self, layer: int) -> LayerWeights:
-        suffixes = [f"_l{layer}", f"_l{layer}_reverse"][: 2 if self.bidirectional else 1]
-
-        # By attribute, so that parametrized and pruned weights are seen as they are now.
-        def side_by_side(*names: str) -> Tensor:
-            tensors = [getattr(self, names[0] + suffix) for suffix in suffixes]
-            for name in names[1:]:
-                more = [getattr(self, name + suffix) for suffix in suffixes]
-                tensors = [a + b for a, b in zip(tensors, more, strict=True)]
-            return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(tensors)
-
-        return LayerWeights(
-            side_by_side("weight_ih"),
-            side_by_side("weight_hh"),
-            side_by_side("bias_ih", "bias_hh") if self.bias else None,
-            side_by_side("weight_hr") if self.proj_size else None,
-            torch.cat([side_by_side(n) for n in _NORMS], -1) if self.layer_norm else None,
-        )
-
     def get_expected_cell_size(
         self, input: Tensor, batch_sizes: Tensor | None
     ) -> tuple[int, int, int]:
@@ -420,8 +296,3 @@ class LSTM(nn.RNNBase):
             self.check_hidden_size(
                 state, (rows, batch_size, size), "Expected " + name + " size {}, got {}"
             )
-
-    def _state_sizes(self) -> tuple[int, int, int]:
-        """Give L * D, R and H."""
-        rows = self.num_layers * (2 if self.bidirectional else 1)
-        return rows, self.proj_size or self.hidden_size, self.hidden_size

@@ -138,6 +138,20 @@ def test_a_state_goes_from_call_to_call() -> None:
     assert counters["stats"]["unique_graphs"] == 1
 
 
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("options", [ONE, BOTH], ids=str)
+def test_gradients_add_up_and_are_clipped_one_by_one(backend: str, options: dict[str, Any]) -> None:
+    stock, ours = padded_pair(**options)
+    compiled = torch.compile(ours, backend=backend, fullgraph=True)
+    x = torch.randn(6, 4, INPUT_SIZE)
+    for layer in (stock, compiled):
+        for _ in range(2):
+            layer(x)[0].sum().backward()
+        torch.nn.utils.clip_grad_norm_(layer.parameters(), 0.1)
+    for a, b in zip(ours.parameters(), stock.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
+
+
 class Model(nn.Module):
     """The layer among others, with gradients from the last state."""
 
