@@ -96,9 +96,10 @@ def lstm(
         raise ValueError("layers is empty; it should have the weights of at least one layer")
     num_directions = layers[0].w_ih.shape[0]
     lengths = None if lengths is None else as_lengths(lengths)
-    check_probability("dropout", dropout)
-    check_probability("recurrent_dropout", recurrent_dropout)
-    check_zoneout(zoneout)
+    if not torch.compiler.is_compiling():  # which would take the numbers for symbols
+        check_probability("dropout", dropout)
+        check_probability("recurrent_dropout", recurrent_dropout)
+        check_zoneout(zoneout)
     h_0, c_0 = (None, None) if hx is None else _split_state(hx, len(layers), num_directions)
     y = x
     h_n: list[Tensor] = []
@@ -159,7 +160,7 @@ def _kept_shares(
     x: Tensor, layer: LayerWeights, zoneout: tuple[float, float], training: bool
 ) -> Tensor | None:
     """Give the shares of the state that steps keep, ``[D, T or 1, B or 1, R + H]``."""
-    if zoneout == (0.0, 0.0):
+    if zoneout == (0, 0):
         return None
     num_directions, _, state_size = layer.w_hh.shape
     hidden_size = state_size if layer.w_hr is None else layer.w_hr.shape[2]

@@ -17,8 +17,9 @@ class LSTMParameters(nn.RNNBase):
 
     # Of the class as well, for what was a `torch.nn.LSTM` before.
     layer_norm = False
-    recurrent_dropout = 0.0
-    zoneout = (0.0, 0.0)
+    # Whole numbers where they are off: torch's compiler takes a float for a symbol and traces twice.
+    recurrent_dropout: float = 0
+    zoneout: tuple[float, float] = (0, 0)
     coupled_gates = False
     forget_bias: float | None = None
     init = "uniform"
@@ -63,8 +64,8 @@ class LSTMParameters(nn.RNNBase):
             dtype=dtype,
         )
         self.layer_norm = layer_norm
-        self.recurrent_dropout = float(recurrent_dropout)
-        self.zoneout = (float(pair[0]), float(pair[1]))
+        self.recurrent_dropout = recurrent_dropout or 0
+        self.zoneout = (pair[0] or 0, pair[1] or 0)
         self.coupled_gates = coupled_gates
         self.forget_bias = forget_bias
         self.init = init

@@ -150,7 +150,7 @@ class _Lstm(torch.autograd.Function):
             y, h_n, c_n = (output.detach() for output in ctx.recording.outputs)
             reserve = y.new_empty(0)
         else:
-            y, h_n, c_n, reserve = torch.ops.fastrnn.lstm_forward(*tensors, backend, True)
+            y, h_n, c_n, reserve = _undifferentiated(*tensors, backend, True)
         ctx.save_for_backward(*tensors, y, reserve)
         ctx.backend = backend
         ctx.set_materialize_grads(False)
@@ -176,6 +176,37 @@ class _Lstm(torch.autograd.Function):
             )
             grads = tuple(g if want else None for g, want in zip(grads, wanted, strict=True))
         return None, *grads, None, None, None, None
+
+
+def _undifferentiated(*inputs: Any) -> tuple[Tensor, ...]:
+    """Call the operator past `_forward_autograd`."""
+    operator = torch.ops.fastrnn.lstm_forward
+    if torch.compiler.is_compiling():  # which cannot trace the guard, and records no gradients here
+        return operator(*inputs)  # type: ignore[no-any-return]
+    with torch._C._AutoDispatchBelowAutograd():
+        return operator(*inputs)  # type: ignore[no-any-return]
+
+
+def _forward_autograd(*inputs: Any) -> tuple[Tensor, ...]:
+    """Differentiate an operator that a program calls: one exported, traced, or written by hand."""
+    problem, args, backend = _described(inputs)
+    if not torch.is_grad_enabled() or not _asks_for_gradients(args):
+        with torch._C._AutoDispatchBelowAutograd():
+            return torch.ops.fastrnn.lstm_forward(*inputs)  # type: ignore[no-any-return]
+    if _is_transformed():
+        y, h_n, c_n = _reference(args)
+    else:
+        y, h_n, c_n = _Lstm.apply(backend, *args)  # type: ignore[no-untyped-call]
+    y = y if problem.output_shape[0] else y[:0]
+    shape = dispatch.backend_by_name(backend).reserve_shape(problem)
+    return y, h_n, c_n, y.new_empty(shape)  # nobody reads it: what backward needs is kept
+
+
+_library.impl("lstm_forward", _forward_autograd, "Autograd")  # type: ignore[no-untyped-call]
+
+
+def _asks_for_gradients(args: LayerArgs) -> bool:
+    return any(isinstance(t, Tensor) and t.requires_grad for t in args.differentiable)
 
 
 def _run_as_called(backend: Backend, call: Call) -> Results:
@@ -223,20 +254,23 @@ def lstm_layer(
     """
     args = _autocast(args)
     if _is_transformed():
-        return _reference(args, last_state_only)
-    training = torch.is_grad_enabled() and any(
-        isinstance(t, Tensor) and t.requires_grad for t in args.differentiable
-    )
+        Problem.from_args(args, training=True)
+        y, h_n, c_n = _reference(args)
+        return (y[:0] if last_state_only else y), h_n, c_n
+    training = torch.is_grad_enabled() and _asks_for_gradients(args)
     problem = Problem.from_args(args, training=training, last_state_only=last_state_only)
     if leaves_nothing_out(args.lengths, problem.seq_len):
         args, problem = args._replace(lengths=None), replace(problem, variable_length=False)
     if "coupled_gates" in problem.variants and problem.device.type != "cpu":
         args, problem = uncoupled(args, problem)
     chosen = dispatch.select(problem, backend).name
-    if training:
+    if torch._C._get_tracing_state() is not None:
+        # One operator, with gradients or without: it can be saved, and differentiates itself.
+        y, h_n, c_n, _ = torch.ops.fastrnn.lstm_forward(*args, chosen, False, last_state_only)
+    elif training:
         y, h_n, c_n = _Lstm.apply(chosen, *args)  # type: ignore[no-untyped-call]
     else:
-        y, h_n, c_n, _ = torch.ops.fastrnn.lstm_forward(*args, chosen, False, last_state_only)
+        y, h_n, c_n, _ = _undifferentiated(*args, chosen, False, last_state_only)
     return (y[:0] if last_state_only else y), h_n, c_n
 
 
@@ -254,11 +288,9 @@ def _is_transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def _reference(args: LayerArgs, last_state_only: bool) -> tuple[Tensor, Tensor, Tensor]:
-    Problem.from_args(args, training=True)
+def _reference(args: LayerArgs) -> tuple[Tensor, Tensor, Tensor]:
     with _no_autocast(args.x):
-        y, h_n, c_n = lstm_reference(args)
-    return (y[:0] if last_state_only else y), h_n, c_n
+        return lstm_reference(args)
 
 
 def uncoupled(args: LayerArgs, problem: Problem) -> tuple[LayerArgs, Problem]:

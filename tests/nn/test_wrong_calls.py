@@ -137,7 +137,7 @@ def test_options_may_be_given_by_position() -> None:
 
 def test_the_input_may_be_given_by_its_name() -> None:
     stock, ours = make_pair(3, 5)
-    assert torch.equal(stock(input=X)[0], ours(input=X)[0])
+    torch.testing.assert_close(ours(input=X)[0], stock(input=X)[0])
 
 
 def test_the_state_may_be_given_by_its_name() -> None:

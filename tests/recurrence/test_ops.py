@@ -1,9 +1,11 @@
 """The operators: registered as torch wants them, traceable, differentiable twice, thread-safe."""
 
+import io
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -146,6 +148,61 @@ def test_a_trace_keeps_lengths_that_were_full_in_its_example() -> None:
     traced = torch.jit.trace(run, torch.tensor([10, 10, 10, 10]))
     short = torch.tensor([10, 3, 2, 1])
     assert torch.equal(traced(short), run(short))
+
+
+def gradients_of(run: Callable[..., Tensor], *weights: Tensor) -> tuple[Tensor, ...]:
+    leaves = [weight.detach().clone().requires_grad_() for weight in weights]
+    return torch.autograd.grad(run(*leaves).square().sum(), leaves)
+
+
+class Layer(torch.nn.Module):
+    """A layer with weights of its own, as programs hold it."""
+
+    def __init__(self, args: LayerArgs) -> None:
+        super().__init__()
+        self.args = detached(args)._replace(w_ih=None, w_hh=None)  # type: ignore[arg-type]
+        self.w_ih, self.w_hh = torch.nn.Parameter(args.w_ih), torch.nn.Parameter(args.w_hh)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return lstm_layer(self.args._replace(x=x, w_ih=self.w_ih, w_hh=self.w_hh))[0]
+
+
+# Of a trace torch warns itself; so it does of every number that Python sees in one.
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*:DeprecationWarning")
+@pytest.mark.parametrize("made_with_gradients", [False, True])
+@pytest.mark.parametrize("kind", ["exported", "traced"])
+def test_a_saved_program_can_be_trained(kind: str, made_with_gradients: bool) -> None:
+    args = detached(Case(6, 3, 4, 5, 2).build()[0])
+    layer, buffer = Layer(args), io.BytesIO()
+    with torch.set_grad_enabled(made_with_gradients):
+        if kind == "exported":
+            torch.export.save(torch.export.export(layer, (args.x,)), buffer)
+            buffer.seek(0)
+            program = torch.export.load(buffer).module()
+        else:
+            torch.jit.save(torch.jit.trace(layer, (args.x,)), buffer)
+            buffer.seek(0)
+            program = torch.jit.load(buffer)
+    for module in (layer, program):
+        module(args.x).square().sum().backward()
+    loaded = dict(program.named_parameters())
+    for name, parameter in layer.named_parameters():
+        torch.testing.assert_close(loaded[name].grad, parameter.grad)
+
+
+def test_the_bare_operator_has_gradients(backend: str) -> None:
+    args = detached(Case(6, 3, 4, 5, 2).build()[0])
+
+    def by_operator(w_ih: Tensor, w_hh: Tensor) -> Tensor:
+        inputs = args._replace(w_ih=w_ih, w_hh=w_hh)
+        return torch.ops.fastrnn.lstm_forward(*inputs, backend, False)[0]  # type: ignore[no-any-return]
+
+    def by_layer(w_ih: Tensor, w_hh: Tensor) -> Tensor:
+        return lstm_layer(args._replace(w_ih=w_ih, w_hh=w_hh), backend)[0]
+
+    want = gradients_of(by_layer, args.w_ih, args.w_hh)
+    for got, expected in zip(gradients_of(by_operator, args.w_ih, args.w_hh), want, strict=True):
+        assert torch.equal(got, expected)
 
 
 def test_several_threads_may_call_at_once() -> None:
