@@ -17,7 +17,7 @@ class LSTMParameters(nn.RNNBase):
 
     # Of the class as well, for what was a `torch.nn.LSTM` before.
     layer_norm = False
-    # Whole numbers where they are off: torch's compiler takes a float for a symbol and traces twice.
+    # Whole numbers where off: torch's compiler makes a symbol of a float, and traces twice.
     recurrent_dropout: float = 0
     zoneout: tuple[float, float] = (0, 0)
     coupled_gates = False
