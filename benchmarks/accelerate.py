@@ -184,8 +184,9 @@ def measure(architecture: Architecture) -> dict[str, Any]:
     return cells
 
 
-def table(cells: dict[str, Any]) -> str:
+def table() -> str:
     """Markdown table of the stored cells, inference and training side by side."""
+    cells = load(ACCELERATE_FILE)
     lines = [
         "| model | inference: before | after | ratio | forward+backward: before | after | ratio |",
         "|---|---|---|---|---|---|---|",
@@ -201,6 +202,14 @@ def table(cells: dict[str, Any]) -> str:
                 f"**{ratio['p50']:.2f}** ({ratio['p20']:.2f} to {ratio['p80']:.2f})",
             ]
         lines.append("| " + " | ".join(columns) + " |")
+    machine = next(iter(cells.values()))["environment"]
+    lines += [
+        "",
+        "Medians; in brackets the 20th and 80th percentile of the ratio, round by round, in one "
+        f"process. {machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}. "
+        "Measured by `python -m benchmarks.accelerate`, stored in "
+        "`benchmarks/results/accelerate.json`.",
+    ]
     return "\n".join(lines)
 
 
@@ -219,7 +228,7 @@ def main() -> None:
             store(measure(architecture), ACCELERATE_FILE)
     cells = load(ACCELERATE_FILE)
     if all(f"{a.name}; forward+backward" in cells for a in ARCHITECTURES):
-        print(table(cells))
+        print(table())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .accelerate import table as accelerate_table
 from .accuracy import ACCURACY_FILE
+from .calls import options_table, overhead_table
 from .cases import LAYER_CASES
 from .features.table import features_table
 from .results_file import RESULTS, ROOT, load
@@ -89,7 +91,12 @@ def demo_text() -> str:
 
 TABLES: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"demo": demo_text, "speed": speed_table, "accuracy": accuracy_text},
-    DROP_IN: {"features": features_table},
+    DROP_IN: {
+        "features": features_table,
+        "accelerate": accelerate_table,
+        "overhead": overhead_table,
+        "options": options_table,
+    },
 }
 
 
