@@ -1,4 +1,4 @@
-"""`torch.nn.LSTM` beside ours, with the same weights and on the same input."""
+"""`torch.nn.LSTM` beside ours on padded sequences with lengths, which it has to pack."""
 
 from typing import Any
 
@@ -9,15 +9,17 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import fastrnn
 from fastrnn import LSTMState
 
+from . import side_by_side
+from .side_by_side import assert_equal, flat, make_pair
+
+Result = tuple[Tensor, tuple[Tensor, Tensor]]
+
 INPUT_SIZE, HIDDEN_SIZE = 3, 5
 
 
 def pair(**options: Any) -> tuple[nn.LSTM, fastrnn.LSTM]:
     """Both layers, with the same weights."""
-    stock = nn.LSTM(INPUT_SIZE, HIDDEN_SIZE, **options)
-    ours = fastrnn.LSTM(INPUT_SIZE, HIDDEN_SIZE, **options)
-    ours.load_state_dict(stock.state_dict())
-    return stock, ours
+    return make_pair(INPUT_SIZE, HIDDEN_SIZE, **options)
 
 
 class Padded(nn.Module):
@@ -65,18 +67,10 @@ def inputs_for(
     return torch.randn(*shape, INPUT_SIZE), lengths
 
 
-def assert_same_run(
-    got: tuple[Tensor, tuple[Tensor, Tensor]], want: tuple[Tensor, tuple[Tensor, Tensor]]
-) -> None:
-    for a, b in zip((got[0], *got[1]), (want[0], *want[1]), strict=True):
-        torch.testing.assert_close(a, b)
+def assert_same_run(got: Result, want: Result) -> None:
+    assert_equal(flat(got), flat(want))
 
 
-def gradients(
-    run: tuple[Tensor, tuple[Tensor, Tensor]], inputs: list[Tensor]
-) -> tuple[Tensor, ...]:
+def gradients(run: Result, inputs: list[Tensor]) -> list[Tensor]:
     """Gradients of a fixed random weighting of all that a call returns."""
-    outputs = (run[0], *run[1])
-    generator = torch.Generator().manual_seed(1)
-    weights = [torch.randn(o.shape, generator=generator).to(o.dtype) for o in outputs]
-    return torch.autograd.grad(outputs, inputs, weights)
+    return side_by_side.gradients(flat(run), inputs)
