@@ -15,6 +15,15 @@ namespace {
 template <int G>
 struct Gates {};
 
+// Transposes `width` rows of [rows][columns], from `first` on, into the lanes of one vector a
+// column; rows beyond `count` are zeros. Column by column, as each write then fills a cache line.
+template <class T>
+void pack_lanes(const T* from, int64_t columns, int64_t first, int64_t count, T* to, int64_t step) {
+  for (int64_t k = 0; k < columns; ++k, to += step)
+    for (int64_t lane = 0; lane < kWidth<T>; ++lane)
+      to[lane] = lane < count ? from[(first + lane) * columns + k] : T(0);
+}
+
 template <class T>
 void pack_forward(const LstmForward<T>& args, int64_t direction, T* packed) {
   constexpr int64_t W = kWidth<T>;
@@ -23,16 +32,16 @@ void pack_forward(const LstmForward<T>& args, int64_t direction, T* packed) {
   const T* w_hh = args.w_hh + direction * l.G * l.H * l.H;
   const T* bias = args.bias ? args.bias + direction * l.G * l.H : nullptr;
   T* packed_bias = packed + l.forward_weights();
-  for (int64_t unit = 0; unit < l.padded_H; ++unit) {
-    const bool real = unit < l.H;
+  for (int64_t unit = 0; unit < l.padded_H; unit += W)
     for (int64_t gate = 0; gate < l.G; ++gate) {
       const int64_t row = gate * l.H + unit;
-      T* to = packed + (unit / W * (l.I + l.H) * l.G + gate) * W + unit % W;
-      for (int64_t k = 0; k < l.I; ++k, to += l.G * W) *to = real ? w_ih[row * l.I + k] : T(0);
-      for (int64_t k = 0; k < l.H; ++k, to += l.G * W) *to = real ? w_hh[row * l.H + k] : T(0);
-      packed_bias[(unit / W * l.G + gate) * W + unit % W] = real && bias ? bias[row] : T(0);
+      const int64_t count = l.H - unit;
+      T* to = packed + unit * (l.I + l.H) * l.G + gate * W;
+      pack_lanes(w_ih, l.I, row, count, to, l.G * W);
+      pack_lanes(w_hh, l.H, row, count, to + l.I * l.G * W, l.G * W);
+      for (int64_t lane = 0; lane < W; ++lane, ++packed_bias)
+        *packed_bias = bias && lane < count ? bias[row + lane] : T(0);
     }
-  }
 }
 
 // The position of step `s` of a row in time: the reverse direction starts at the row's own end.

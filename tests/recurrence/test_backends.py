@@ -114,7 +114,8 @@ def test_grid(
     sizes = itertools.product(SEQ_LENS, BATCH_SIZES, INPUT_SIZES)
     options = itertools.cycle(itertools.product(LENGTHS, (False, True), (True, False)))
     for seed, ((t, b, i), (lengths, states, bias)) in enumerate(zip(sizes, options, strict=False)):
-        if seed % EVERY_NTH.get(variant, 1):
+        # 16-bit numbers are converted for the same float32 kernels on the CPU.
+        if seed % (8 if variant[0] == "cpu" and dtype.itemsize == 2 else EVERY_NTH.get(variant, 1)):
             continue
         case = Case(
             t, b, i, hidden_size, num_directions, lengths, states, bias,
@@ -149,15 +150,10 @@ KERNEL_VARIANTS = [
 def test_variants_of_the_cell(
     host_backend: str, variants: tuple[str, ...], lengths: str, num_directions: int
 ) -> None:
-    for seed, (states, dtype) in enumerate(itertools.product((False, True), DTYPES[host_backend])):
-        sizes = (9, 7, 6, 19) if states else (12, 20, 3, 32)
-        assert_right(
-            host_backend,
-            Case(
-                *sizes, num_directions, lengths, states,
-                dtype=dtype, seed=seed, variants=variants,
-            ),
-        )  # fmt: skip
+    for states, dtype in ((False, torch.float32), (True, torch.float64), (True, torch.bfloat16)):
+        sizes = (7, 7, 6, 19) if states else (6, 20, 3, 32)
+        case = Case(*sizes, num_directions, lengths, states, dtype=dtype, variants=variants)
+        assert_right(host_backend, case)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])

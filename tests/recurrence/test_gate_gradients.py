@@ -79,7 +79,7 @@ def test_only_what_is_wanted_is_computed() -> None:
     problem = Problem.from_args(args, training=True)
     grad_gates = torch.ones(3, 2, 16)
     for chosen in range(4):
-        wanted = WantedGrads(*(i == chosen for i in range(7)))
+        wanted = WantedGrads(*(i == chosen for i in range(8)))
         with torch.no_grad():
             found = input_gradients(problem, args, torch.ones(3, 2, 4), grad_gates, wanted)
         assert [g is not None for g in found] == list(wanted)
