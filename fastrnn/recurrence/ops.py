@@ -190,11 +190,11 @@ def _undifferentiated(*inputs: Any) -> tuple[Tensor, ...]:
 def _forward_autograd(*inputs: Any) -> tuple[Tensor, ...]:
     """Differentiate an operator that a program calls: one exported, traced, or written by hand."""
     problem, args, backend = _described(inputs)
-    if not torch.is_grad_enabled() or not _asks_for_gradients(args):
-        with torch._C._AutoDispatchBelowAutograd():
-            return torch.ops.fastrnn.lstm_forward(*inputs)  # type: ignore[no-any-return]
     if _is_transformed():
         y, h_n, c_n = _reference(args)
+    elif not torch.is_grad_enabled() or not _asks_for_gradients(args):
+        with torch._C._AutoDispatchBelowAutograd():
+            return torch.ops.fastrnn.lstm_forward(*inputs)  # type: ignore[no-any-return]
     else:
         y, h_n, c_n = _Lstm.apply(backend, *args)  # type: ignore[no-untyped-call]
     y = y if problem.output_shape[0] else y[:0]

@@ -73,6 +73,22 @@ def test_aot_inductor_serves_every_length_and_batch(
         check(torch._inductor.aoti_load_package(path), layers, with_lengths=with_lengths)
 
 
+# Torch's own: it scripts the derivatives of forward mode.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+@pytest.mark.parametrize("trained", [False, True])
+def test_an_exported_program_has_derivatives_in_forward_mode(trained: bool) -> None:
+    """Also where no weight asks for gradients: a tangent that got lost would be a wrong zero."""
+    _, ours = padded_pair(**ONE)
+    x, _ = inputs_for(ours.lstm, 6, 4, with_lengths=False)
+    program = exported(ours, with_lengths=False).module().requires_grad_(trained)
+    found, expected = (
+        torch.func.jvp(lambda x, run=run: run(x, None)[0], (x,), (torch.ones_like(x),))[1]
+        for run in (program, ours)
+    )
+    torch.testing.assert_close(found, expected)
+    assert expected.abs().max() > 0
+
+
 # Torch warns of every number that Python sees in a trace.
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("options", ALL, ids=str)
