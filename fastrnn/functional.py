@@ -166,7 +166,13 @@ def _kept_shares(
     hidden_size = state_size if layer.w_hr is None else layer.w_hr.shape[2]
     seq_len, batch_size = x.shape[:2] if training else (1, 1)
     shares = [
-        x.new_full((num_directions, seq_len, batch_size, size), probability)
+        # Not x.new_full: vmap with randomness="same" refuses to draw from what it batches.
+        torch.full(
+            (num_directions, seq_len, batch_size, size),
+            probability,
+            dtype=x.dtype,
+            device=x.device,
+        )
         for size, probability in zip((state_size, hidden_size), zoneout, strict=True)
     ]
     kept = torch.cat(shares, dim=-1)

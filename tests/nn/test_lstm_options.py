@@ -383,3 +383,14 @@ def test_resets_are_for_padded_input_only() -> None:
     nested = torch.nested.nested_tensor([torch.zeros(2, FEATURES)], layout=torch.jagged)
     with pytest.raises(ValueError, match="reset is given for a nested tensor"):
         layer(nested, reset=reset)
+
+
+@pytest.mark.parametrize("option", ["recurrent_dropout", "zoneout"])
+def test_vmap_draws_once_for_all_or_for_each(option: str) -> None:
+    layer = fastrnn.LSTM(FEATURES, H, **{option: 0.5})
+    x = torch.ones(2, T, B, FEATURES)
+    same, other = (
+        torch.func.vmap(lambda x: layer(x)[0], randomness=kind)(x) for kind in ("same", "different")
+    )
+    assert torch.equal(same[0], same[1])
+    assert not torch.equal(other[0], other[1])
