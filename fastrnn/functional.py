@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import torch
@@ -132,13 +133,13 @@ def lstm(
 
 def check_probability(name: str, value: float) -> None:
     """Raise a `ValueError` unless a number is between 0 and 1."""
-    if isinstance(value, bool) or not 0 <= value <= 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
         raise ValueError(f"{name} is {value!r}; it should be a probability, from 0 to 1")
 
 
 def check_zoneout(zoneout: tuple[float, float]) -> None:
     """Raise a `ValueError` unless it is a pair of probabilities."""
-    if len(zoneout) != 2:
+    if not isinstance(zoneout, tuple) or len(zoneout) != 2:
         raise ValueError(
             f"zoneout is {zoneout!r}; it should be two probabilities, of the hidden state and of "
             "the cell state"

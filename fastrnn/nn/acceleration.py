@@ -193,7 +193,10 @@ def _reason_to_leave(module: nn.Module) -> str | None:
 def _reason_against_kernels(module: nn.Module) -> str | None:
     """Why `fastrnn.LSTM` would not run it, or only step by step, slower than torch."""
     # Not the weights: to read a parametrized one may draw random numbers.
-    tensors = [t for t in chain(module.parameters(), module.buffers()) if t.is_floating_point()]
+    tensors = list(chain(module.parameters(), module.buffers()))
+    if any(tensor.is_complex() for tensor in tensors):
+        return "its numbers are complex"
+    tensors = [tensor for tensor in tensors if tensor.is_floating_point()]
     devices = {tensor.device for tensor in tensors}
     if not devices or any(device.type == "meta" for device in devices):
         return None  # it is not known yet where it will run

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,6 +26,8 @@ def check_init(
     ValueError
         If one has a wrong value, or two of them contradict each other.
     """
+    if forget_bias is not None and not _is_finite(forget_bias):
+        raise ValueError(f"forget_bias is {forget_bias!r}; it should be a number, or None")
     if init not in INITS:
         raise ValueError(f"init is {init!r}; it should be one of {', '.join(map(repr, INITS))}")
     if (init == "chrono") != (chrono_range is not None):
@@ -31,7 +35,7 @@ def check_init(
             f"chrono_range is {chrono_range!r} with init={init!r}; it should be given, the "
             "shortest and the longest range of steps to remember, with init='chrono' alone"
         )
-    if chrono_range is not None and not 2 <= chrono_range[0] <= chrono_range[1]:
+    if chrono_range is not None and not _is_a_range(chrono_range):
         raise ValueError(
             f"chrono_range is {chrono_range!r}; it should be two numbers of steps, at least 2, the "
             "smaller one first"
@@ -41,6 +45,17 @@ def check_init(
     if not bias and (forget_bias is not None or init == "chrono"):
         option = "forget_bias" if init != "chrono" else "init='chrono'"
         raise ValueError(f"{option} is given with bias=False; there should be a bias to set")
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_a_range(pair: object) -> bool:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        return False
+    shortest, longest = pair
+    return _is_finite(shortest) and _is_finite(longest) and 2 <= shortest <= longest
 
 
 @torch.no_grad()
@@ -60,7 +75,8 @@ def initialise(module: LSTMParameters) -> None:
     for suffix in suffixes(module.num_layers, module.bidirectional):
         if module.init == "orthogonal":
             for block in _gates(module, f"weight_hh{suffix}").values():
-                nn.init.orthogonal_(block)
+                # Torch factorises nothing in 16 bits.
+                block.copy_(nn.init.orthogonal_(block.to(torch.float64)))
         if module.chrono_range is not None:
             shortest, longest = module.chrono_range
             like = getattr(module, f"bias_ih{suffix}")[: module.hidden_size]

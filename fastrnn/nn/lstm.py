@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from fastrnn.functional import lstm
@@ -127,6 +128,10 @@ class LSTM(LSTMParameters):
         TypeError, ValueError, RuntimeError
             If an argument has the wrong type, dtype, shape or value; as `torch.nn.LSTM` raises.
         """
+        if isinstance(input, Proxy):  # one node in torch.fx's graph, as for torch's own layers
+            path = input.tracer.path_of_module(self)
+            options = {"lengths": lengths, "reset": reset, "last_state_only": last_state_only}
+            return input.tracer.create_proxy("call_module", path, (input, hx), options)
         x = input
         if isinstance(x, PackedSequence):
             if lengths is not None:

@@ -46,6 +46,9 @@ class LSTMParameters(nn.RNNBase):
         init: str = "uniform",
         chrono_range: tuple[int, int] | None = None,
     ) -> None:
+        for name, value in (("layer_norm", layer_norm), ("coupled_gates", coupled_gates)):
+            if not isinstance(value, bool):
+                raise TypeError(f"{name} is {value!r}; it should be True or False")
         pair = zoneout if isinstance(zoneout, tuple) else (zoneout, zoneout)
         check_probability("recurrent_dropout", recurrent_dropout)
         check_zoneout(pair)
@@ -74,8 +77,10 @@ class LSTMParameters(nn.RNNBase):
             self._couple_gates()
         if layer_norm:
             self._add_norms()
-        if coupled_gates or layer_norm or init != "uniform" or forget_bias is not None:
+        if coupled_gates:  # new parameters; the others stay as they are drawn without options
             self.reset_parameters()
+        else:
+            initialise(self)
 
     def reset_parameters(self) -> None:
         """Draw the weights anew, as the constructor did."""

@@ -7,6 +7,7 @@ formula registered with the operator.
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -41,12 +42,21 @@ _library.define(  # type: ignore[no-untyped-call]
 )
 
 
+class _Checked(threading.local):
+    """Whether an operator is called with what `lstm_layer` has checked, not by a program."""
+
+    here = False
+
+
+_checked = _Checked()
+
+
 def _described(inputs: tuple[Any, ...]) -> tuple[Problem, LayerArgs, str]:
     args = LayerArgs(*inputs[: len(LayerArgs._fields)])
     backend, training, *rest = inputs[len(LayerArgs._fields) :]
     # The dispatcher leaves an argument out that has its default value.
-    problem = Problem.of(args, training=training, last_state_only=any(rest))
-    return problem, args, backend
+    describe = Problem.of if _checked.here else Problem.from_args
+    return describe(args, training=training, last_state_only=any(rest)), args, backend
 
 
 def _no_autocast(x: Tensor) -> AbstractContextManager[None]:
@@ -71,7 +81,7 @@ def _backward(
 ) -> tuple[Tensor, ...]:
     *tensors, y, reserve, backend, wanted = inputs
     args = LayerArgs(*tensors)
-    problem = Problem.of(args, training=True)
+    problem = Problem.from_args(args, training=True)
     output_grads = OutputGrads(grad_y, grad_h_n, grad_c_n)
     with _no_autocast(args.x):
         grads = dispatch.backend_by_name(backend).backward(
@@ -175,7 +185,7 @@ class _Lstm(torch.autograd.Function):
                 *output_grads, *tensors, y, reserve, ctx.backend, list(wanted)
             )
             grads = tuple(g if want else None for g, want in zip(grads, wanted, strict=True))
-        return None, *grads, None, None, None, None
+        return None, *grads, *[None] * (len(tensors) - len(grads))
 
 
 def _undifferentiated(*inputs: Any) -> tuple[Tensor, ...]:
@@ -183,8 +193,12 @@ def _undifferentiated(*inputs: Any) -> tuple[Tensor, ...]:
     operator = torch.ops.fastrnn.lstm_forward
     if torch.compiler.is_compiling():  # which cannot trace the guard, and records no gradients here
         return operator(*inputs)  # type: ignore[no-any-return]
-    with torch._C._AutoDispatchBelowAutograd():
-        return operator(*inputs)  # type: ignore[no-any-return]
+    _checked.here = True
+    try:
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator(*inputs)  # type: ignore[no-any-return]
+    finally:
+        _checked.here = False
 
 
 def _forward_autograd(*inputs: Any) -> tuple[Tensor, ...]:

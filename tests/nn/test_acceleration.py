@@ -283,6 +283,7 @@ def with_another_forward() -> nn.Module:
         (scripted, "compiled by TorchScript"),
         (quantized, "quantized.dynamic.modules.rnn.LSTM has quantized weights"),
         (quantizable, "or is made for them"),
+        (lambda: nn.LSTM(3, 4, dtype=torch.complex64), "its numbers are complex"),
         (lambda: nn.LSTM(3, 4, proj_size=2), "no fast kernel for it: proj_size > 0"),
     ],
 )

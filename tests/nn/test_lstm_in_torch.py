@@ -314,3 +314,23 @@ def test_module_lists_and_averaged_models(x: Tensor) -> None:
     for layer, averaged in zip(model, average.module, strict=True):
         assert_same_run(averaged(x), layer(x))
         x, _ = layer(x)
+
+
+class Tagger(nn.Module):
+    """A layer among others, as torch.fx takes models apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = fastrnn.LSTM(INPUT_SIZE, 4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, (h, _) = self.rnn(x)
+        return self.head(y) + h.sum()
+
+
+def test_torch_fx_sees_one_module() -> None:
+    model, x = Tagger(), torch.randn(6, 4, INPUT_SIZE)
+    traced = torch.fx.symbolic_trace(model)
+    assert [n.target for n in traced.graph.nodes if n.op == "call_module"] == ["rnn", "head"]
+    torch.testing.assert_close(traced(x), model(x))

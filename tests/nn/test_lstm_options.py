@@ -307,6 +307,22 @@ def test_orthogonal(options: dict[str, object]) -> None:
         torch.testing.assert_close(gram, torch.eye(len(gram)), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_orthogonal_in_sixteen_bits(dtype: torch.dtype) -> None:
+    layer = fastrnn.LSTM(FEATURES, 16, init="orthogonal", dtype=dtype)
+    block = layer.weight_hh_l0[:16].float()
+    torch.testing.assert_close(block.t() @ block, torch.eye(16), rtol=0, atol=0.05)
+
+
+def test_an_option_leaves_the_other_weights_as_they_are_drawn_without_it() -> None:
+    torch.manual_seed(4)
+    plain = fastrnn.LSTM(FEATURES, H, 2).state_dict()
+    for options in ({"layer_norm": True}, {"forget_bias": 1.0}, {"init": "orthogonal"}):
+        torch.manual_seed(4)
+        layer = fastrnn.LSTM(FEATURES, H, 2, **options)  # type: ignore[arg-type]
+        assert torch.equal(layer.weight_ih_l1, plain["weight_ih_l1"])
+
+
 def test_chrono() -> None:
     layer = fastrnn.LSTM(FEATURES, 2000, init="chrono", chrono_range=(10, 100))
     forget = gate_bias(layer, 1)
@@ -346,6 +362,15 @@ def test_a_module_says_what_it_was_built_with() -> None:
         ({"recurrent_dropout": 1.5}, "recurrent_dropout is 1.5; it should be a probability"),
         ({"zoneout": -0.1}, "zoneout is -0.1; it should be a probability"),
         ({"zoneout": (0.1, 0.2, 0.3)}, "zoneout is .*; it should be two probabilities"),
+        ({"recurrent_dropout": "0.1"}, "recurrent_dropout is '0.1'; it should be a probability"),
+        ({"recurrent_dropout": True}, "recurrent_dropout is True; it should be a probability"),
+        ({"zoneout": [0.1, 0.2]}, r"zoneout is \[0.1, 0.2\]; it should be a probability"),
+        ({"zoneout": (0.1, None)}, "zoneout is None; it should be a probability"),
+        ({"forget_bias": float("nan")}, "forget_bias is nan; it should be a number"),
+        ({"forget_bias": "1"}, "forget_bias is '1'; it should be a number"),
+        ({"init": "chrono", "chrono_range": (2,)}, r"chrono_range is \(2,\)"),
+        ({"init": "chrono", "chrono_range": 5}, "chrono_range is 5"),
+        ({"init": "chrono", "chrono_range": (2, float("inf"))}, r"chrono_range is \(2, inf\)"),
         ({"init": "xavier"}, "init is 'xavier'; it should be one of 'uniform', 'orthogonal'"),
         ({"init": "chrono"}, "chrono_range is None with init='chrono'; it should be given"),
         ({"chrono_range": (2, 9)}, r"chrono_range is \(2, 9\) with init='uniform'"),
@@ -358,6 +383,20 @@ def test_a_module_says_what_it_was_built_with() -> None:
 def test_wrong_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fastrnn.LSTM(FEATURES, H, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "coupled_gates"])
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_switches_are_booleans(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=f"{name} is {value!r}; it should be True or False"):
+        fastrnn.LSTM(FEATURES, H, **{name: value})  # type: ignore[arg-type]
+
+
+def test_zoneout_set_later_is_checked() -> None:
+    layer = fastrnn.LSTM(FEATURES, H)
+    layer.zoneout = 0.5  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=r"zoneout is 0.5; it should be two probabilities"):
+        layer(torch.zeros(T, B, FEATURES))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -188,6 +189,23 @@ def test_a_saved_program_can_be_trained(kind: str, made_with_gradients: bool) ->
     loaded = dict(program.named_parameters())
     for name, parameter in layer.named_parameters():
         torch.testing.assert_close(loaded[name].grad, parameter.grad)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad, torch.inference_mode])
+def test_the_bare_operator_checks_its_arguments(mode: Callable[[], Any]) -> None:
+    """Kernels read as many bytes as the shapes promise."""
+    args = detached(Case(6, 3, 4, 5, states=True).build()[0])
+    wrong = [
+        args._replace(w_ih=args.w_ih[..., :2]),
+        args._replace(h_0=torch.zeros(1, 1, 5)),
+        args._replace(c_0=torch.zeros(1, 3, 5).double()),
+        args._replace(lengths=torch.tensor([7, 1, 1])),
+    ]
+    with mode():
+        lstm_layer(args)  # what was checked here is not what comes next
+        for bad in wrong:
+            with pytest.raises((TypeError, ValueError), match=r"w_ih|h_0|c_0|lengths"):
+                torch.ops.fastrnn.lstm_forward(*bad, "cpu", False)
 
 
 def test_the_bare_operator_has_gradients(backend: str) -> None:
