@@ -120,7 +120,8 @@ class _Cell:
             projected = _normalised(projected) * self.gains[0]
         if args.bias is not None:
             projected = projected + args.bias[direction]
-        self.projected = projected
+        # At once: the gradient of one step's index would be as large as all steps together.
+        self.projected = projected.unbind(0)
 
     def step(self, t: int, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Give the state after step ``t`` from the one before it."""

@@ -48,10 +48,9 @@ def test_wrong_results_are_not_timed(value: float) -> None:
 
 
 def test_the_table_shows_every_stored_cell() -> None:
-    cells = load(ACCELERATE_FILE)
-    table = accelerate.table(cells)
-    assert len(table.splitlines()) == 2 + len(ARCHITECTURES)
-    for cell in cells.values():
+    table = accelerate.table()
+    assert table.count("\n| ") == len(ARCHITECTURES)
+    for cell in load(ACCELERATE_FILE).values():
         assert f"**{cell['ratio']['p50']:.2f}**" in table
 
 

@@ -1,8 +1,11 @@
 """The specification: against torch.nn.LSTM, and twice differentiable."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastrnn.recurrence.problem import LayerArgs
 from fastrnn.recurrence.reference import lstm_reference
@@ -94,3 +97,22 @@ def test_sixteen_bit_inputs_are_computed_in_float32(dtype: torch.dtype) -> None:
     for narrow, exact in zip(lstm_reference(args), lstm_reference(wide), strict=True):
         assert narrow.dtype == dtype
         assert torch.equal(narrow, exact.to(dtype))
+
+
+def test_the_time_of_a_gradient_grows_with_the_steps_not_with_their_square() -> None:
+    """A step's share of the input must not be given a gradient of the size of all steps."""
+    args, grads = Case(64, 2, 3, 4).build()
+    largest: list[int] = []
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, a: Any = (), kw: Any = None) -> Any:
+            out = func(*a, **(kw or {}))
+            if isinstance(out, Tensor):
+                largest.append(out.numel())
+            return out
+
+    outputs = lstm_reference(args)
+    with Sizes():
+        torch.autograd.grad(outputs[0], args.x, grads.y)
+    whole = 64 * 2 * 16
+    assert sum(size >= whole for size in largest) < 8
