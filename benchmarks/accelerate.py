@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import fastrnn
 
-from .results_file import RESULTS, ROOT, environment, load, store
+from .results_file import RESULTS, ROOT, environment, load, milliseconds, store
 from .timing import Comparison, side_by_side
 
 ACCELERATE_FILE = RESULTS / "accelerate.json"
@@ -197,8 +197,8 @@ def table() -> str:
             cell = cells[f"{architecture.name}; {mode}"]
             ratio = cell["ratio"]
             columns += [
-                _milliseconds(cell["before_ms"]["p50"]),
-                _milliseconds(cell["after_ms"]["p50"]),
+                milliseconds(cell["before_ms"]["p50"]),
+                milliseconds(cell["after_ms"]["p50"]),
                 f"**{ratio['p50']:.2f}** ({ratio['p20']:.2f} to {ratio['p80']:.2f})",
             ]
         lines.append("| " + " | ".join(columns) + " |")
@@ -211,10 +211,6 @@ def table() -> str:
         "`benchmarks/results/accelerate.json`.",
     ]
     return "\n".join(lines)
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
 def main() -> None:

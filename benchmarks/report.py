@@ -12,7 +12,7 @@ from .accuracy import ACCURACY_FILE
 from .calls import options_table, overhead_table
 from .cases import LAYER_CASES
 from .features.table import features_table
-from .results_file import RESULTS, ROOT, load
+from .results_file import RESULTS, ROOT, load, milliseconds
 
 README = ROOT / "README.md"
 DROP_IN = ROOT / "docs" / "drop-in.md"
@@ -32,8 +32,8 @@ def speed_table() -> str:
             cell = cells[f"{case.name}; {mode}"]
             ratio = cell["ratio"]
             columns += [
-                _milliseconds(cell["torch_ms"]["p50"]),
-                _milliseconds(cell["fastrnn_ms"]["p50"]),
+                milliseconds(cell["torch_ms"]["p50"]),
+                milliseconds(cell["fastrnn_ms"]["p50"]),
                 f"**{ratio['p50']:.1f}** ({ratio['p20']:.1f} to {ratio['p80']:.1f})",
             ]
         lines.append("| " + " | ".join(columns) + " |")
@@ -108,10 +108,6 @@ def with_tables(document: Path) -> str:
         head, rest = text.split(begin)
         text = head + begin + make() + end + rest.split(end)[1]
     return text
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
 def _machine(cells: dict[str, Any]) -> str:

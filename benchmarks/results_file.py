@@ -58,6 +58,11 @@ def store(cells: dict[str, Any], path: Path = CPU_FILE) -> None:
     temporary.replace(path)
 
 
+def milliseconds(value: float) -> str:
+    """A time as the documents' tables show it."""
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
+
+
 def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
