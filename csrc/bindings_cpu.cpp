@@ -46,6 +46,7 @@ class Call {
         plan_(shape_, lengths_, num_threads) {}
 
   int64_t num_threads() const { return plan_.num_threads(); }
+  int64_t team_size() const { return plan_.team_size(); }
 
   int64_t forward_workspace() const {
     return float64_ ? fastrnn::forward_workspace<double>(isa_, shape_, plan_)
@@ -140,6 +141,8 @@ PYBIND11_MODULE(_cpu, m) {
            py::arg("num_directions"), py::arg("num_gates"), py::arg("lengths"), py::arg("reset"),
            py::arg("state_mask"), py::arg("num_threads"))
       .def_property_readonly("num_threads", &Call::num_threads)
+      .def_property_readonly("team_size", &Call::team_size,
+                             "Threads that share the hidden units of the same rows.")
       .def("forward_workspace", &Call::forward_workspace, "Elements of workspace for `forward`.")
       .def("backward_workspace", &Call::backward_workspace, py::arg("wants_grad_x"),
            py::arg("wants_grad_weights"), "Elements of workspace for `backward`.")

@@ -10,47 +10,58 @@
 namespace fastrnn::FASTRNN_ISA {
 namespace {
 
-// Calls `body.template run<N>(first_vector)` for panels of 4 vectors and the remaining 2 and 1.
+// Calls `body.template run<N>(first_vector)` for panels of 4 vectors and the remaining 2 and 1 of
+// the vectors [v, end).
 template <class Body>
-FASTRNN_INLINE void for_each_panel(int64_t vectors, const Body& body) {
-  int64_t v = 0;
-  for (; v + 4 <= vectors; v += 4) body.template run<4>(v);
-  if (vectors - v >= 2) {
+FASTRNN_INLINE void for_each_panel(int64_t v, int64_t end, const Body& body) {
+  for (; v + 4 <= end; v += 4) body.template run<4>(v);
+  if (end - v >= 2) {
     body.template run<2>(v);
     v += 2;
   }
-  if (vectors > v) body.template run<1>(v);
+  if (end > v) body.template run<1>(v);
 }
 
 template <class T>
 struct PackPanel {
   const T* from;  // [G][H][columns], one gate row after the other
   int64_t columns, H, padded_H, G;
+  const Share& share;
   T* to;
 
   template <int N>
   void run(int64_t first_vector) const {
     constexpr int64_t panel = N * kWidth<T>;
     const int64_t first = first_vector * kWidth<T>;
+    if (!share.has(first_vector / 4)) return;
+    const int64_t count = columns - first < panel ? columns - first : panel;
     T* out = to + G * padded_H * first;
     for (int64_t gate = 0; gate < G; ++gate)
-      for (int64_t unit = 0; unit < padded_H; ++unit)
-        for (int64_t j = 0; j < panel; ++j) {
-          const bool real = unit < H && first + j < columns;
-          *out++ = real ? from[(gate * H + unit) * columns + first + j] : T(0);
-        }
+      for (int64_t unit = 0; unit < padded_H; ++unit, out += panel) {
+        const int64_t real = unit < H ? count : 0;
+        if (real > 0)
+          __builtin_memcpy(out, from + (gate * H + unit) * columns + first, real * sizeof(T));
+        __builtin_memset(out + real, 0, (panel - real) * sizeof(T));
+      }
   }
 };
 
 template <class T>
-void pack_backward(const LstmBackward<T>& args, int64_t direction, T* packed) {
-  const Layout l = Layout::make(args.shape, kWidth<T>, args.grad_x != nullptr);
+void pack_backward(const LstmBackward<T>& args, int64_t direction, int64_t parts,
+                   const Share& share, T* packed) {
+  constexpr int64_t W = kWidth<T>;
+  const Layout l = Layout::make(args.shape, W, args.grad_x != nullptr);
   const T* w_hh = args.w_hh + direction * l.G * l.H * l.H;
-  for_each_panel(l.padded_H / l.width, PackPanel<T>{w_hh, l.H, l.H, l.padded_H, l.G, packed});
+  for (int64_t part = 0; part < parts; ++part) {
+    const Part units = l.part(part, parts);
+    for_each_panel(units.begin / W, units.end / W,
+                   PackPanel<T>{w_hh, l.H, l.H, l.padded_H, l.G, share, packed});
+  }
   if (!l.wants_grad_x) return;
   const T* w_ih = args.w_ih + direction * l.G * l.H * l.I;
-  for_each_panel(l.padded_I / l.width,
-                 PackPanel<T>{w_ih, l.I, l.H, l.padded_H, l.G, packed + l.gates * l.padded_H});
+  T* packed_input = packed + l.gates * l.padded_H;
+  for_each_panel(0, l.padded_I / W,
+                 PackPanel<T>{w_ih, l.I, l.H, l.padded_H, l.G, share, packed_input});
 }
 
 // Adds the chunk's gate gradients, times what they multiplied, to the weight gradients.
@@ -91,17 +102,18 @@ struct BackwardRows {
   static constexpr int64_t W = kWidth<T>;
   const LstmBackward<T>& args;
   const RowTask& task;
+  Member& member;
   const T* packed;
   T* weight_gradient;
   const Layout l;
   const int64_t D, B;
   T *dh, *dc, *gates, *operands;
-  int64_t chunk_used = 0;
 
-  BackwardRows(const LstmBackward<T>& args, const RowTask& task, const T* packed, T* scratch,
-               T* weight_gradient)
+  BackwardRows(const LstmBackward<T>& args, const RowTask& task, Member& member, const T* packed,
+               T* scratch, T* weight_gradient)
       : args(args),
         task(task),
+        member(member),
         packed(packed),
         weight_gradient(weight_gradient),
         l(Layout::make(args.shape, W, args.grad_x != nullptr)),
@@ -119,13 +131,13 @@ struct BackwardRows {
 
   int64_t state_at(int64_t row) const { return (task.direction * B + task.rows[row]) * l.H; }
 
-  void start(int64_t row) {
+  void start(int64_t row, const Part& own) {
     const int64_t at = state_at(row);
-    for (int64_t u = 0; u < l.padded_H; ++u) {
+    for (int64_t u = own.begin; u < own.end; ++u) {
       dh[row * l.padded_H + u] = args.grad_h_n && u < l.H ? args.grad_h_n[at + u] : T(0);
       dc[row * l.padded_H + u] = args.grad_c_n && u < l.H ? args.grad_c_n[at + u] : T(0);
     }
-    if (!args.grad_x) return;
+    if (!args.grad_x || !own.has_row(row)) return;
     for (int64_t t = task.lengths[row]; t < args.shape.seq_len; ++t)
       __builtin_memset(grad_x(t * B + task.rows[row]), 0, l.I * sizeof(T));
   }
@@ -134,10 +146,11 @@ struct BackwardRows {
     return args.grad_x + (task.direction * args.shape.seq_len * B + frame) * l.I;
   }
 
-  void finish(int64_t row) const {
-    const int64_t at = state_at(row);
-    __builtin_memcpy(args.grad_h_0 + at, dh + row * l.padded_H, l.H * sizeof(T));
-    __builtin_memcpy(args.grad_c_0 + at, dc + row * l.padded_H, l.H * sizeof(T));
+  void finish(int64_t row, const Part& own) const {
+    const int64_t at = state_at(row) + own.begin;
+    const int64_t from = row * l.padded_H + own.begin;
+    __builtin_memcpy(args.grad_h_0 + at, dh + from, own.real_bytes<T>());
+    __builtin_memcpy(args.grad_c_0 + at, dc + from, own.real_bytes<T>());
   }
 
   // A row's state before step `s`, among the results of all steps; null where it is zero.
@@ -149,11 +162,11 @@ struct BackwardRows {
   }
 
   // Gate gradients of one row, and the new dc.
-  void differentiate_gates(int64_t row, int64_t s, T* to) {
+  void differentiate_gates(int64_t row, int64_t s, T* to, const Part& own) {
     const int64_t at = frame(row, s) * D + task.direction;
     const T* reserve = args.reserve + at * kReservePlanes * l.H;
     const T* c_prev = state_before(row, s, args.reserve + 4 * l.H, kReservePlanes * l.H, args.c_0);
-    for (int64_t u = 0; u < l.padded_H; u += W) {
+    for (int64_t u = own.begin; u < own.end; u += W) {
       const int64_t count = l.H - u;
       CellStep<Vec<T>> step;
       step.i = load_first(reserve + u, count);
@@ -185,23 +198,23 @@ struct BackwardRows {
       __builtin_memcpy(to + l.I, h_prev, l.H * sizeof(T));
     else
       __builtin_memset(to + l.I, 0, l.H * sizeof(T));
-    if (h_prev && args.state_mask) apply_mask(row, to + l.I);
+    if (h_prev && args.state_mask) apply_mask(row, to + l.I, 0, l.H);
     to[l.I + l.H] = T(1);
   }
 
-  void apply_mask(int64_t row, T* h) const {
+  void apply_mask(int64_t row, T* h, int64_t begin, int64_t end) const {
     const T* mask = args.state_mask + state_at(row);
-    for (int64_t u = 0; u < l.H; ++u) h[u] *= mask[u];
+    for (int64_t u = begin; u < end; ++u) h[u] *= mask[u];
   }
 
   // From the gradient of the state as step `s` took it to that of the state that the step before
   // left.
-  void leave_step(int64_t row, int64_t s) {
+  void leave_step(int64_t row, int64_t s, const Part& own) {
     T* dh_row = dh + row * l.padded_H;
-    if (args.state_mask) apply_mask(row, dh_row);
+    if (args.state_mask) apply_mask(row, dh_row, own.begin, own.real_end);
     if (is_cut(args.reset, task, B, row, s)) {
-      __builtin_memset(dh_row, 0, l.padded_H * sizeof(T));
-      __builtin_memset(dc + row * l.padded_H, 0, l.padded_H * sizeof(T));
+      __builtin_memset(dh_row + own.begin, 0, own.bytes<T>());
+      __builtin_memset(dc + row * l.padded_H + own.begin, 0, own.bytes<T>());
     }
   }
 
@@ -240,42 +253,83 @@ struct BackwardRows {
     };
   };
 
-  void flush_chunk() {
-    if (chunk_used > 0 && weight_gradient)
-      for_each_panel(l.gates / W,
-                     WeightGradient<T>{l, gates, operands, chunk_used, weight_gradient});
-    chunk_used = 0;
+  // Gate gradients of step `s`, of the own units, and the operands of the own rows, at `slot` in
+  // the chunk.
+  void differentiate_step(int64_t s, int64_t active, int64_t slot, const Part& own) {
+    for (int64_t row = 0; row < active; ++row) {
+      differentiate_gates(row, s, gates + (slot + row) * l.gate_row, own);
+      if (weight_gradient && own.has_row(row))
+        collect_operands(row, s, operands + (slot + row) * l.operand_row);
+    }
   }
 
+  // From the gate gradients of all units: the gradients of the own units' states, and of the input,
+  // whose panels are dealt to the parts by turns.
+  void propagate_step(int64_t s, int64_t active, int64_t slot, const Part& own) {
+    const T* step_gates = gates + slot * l.gate_row;
+    for_each_panel(own.begin / W, own.end / W,
+                   Product{*this, step_gates, s, active, packed, false});
+    if (args.state_mask || args.reset)
+      for (int64_t row = 0; row < active; ++row) leave_step(row, s, own);
+    if (!args.grad_x) return;
+    const Product of_input{*this, step_gates, s, active, packed + l.gates * l.padded_H, true};
+    const int64_t vectors = l.padded_I / W;
+    for (int64_t v = 4 * own.index; v < vectors; v += 4 * own.count)
+      for_each_panel(v, v + 4 < vectors ? v + 4 : vectors, of_input);
+  }
+
+  void add_weight_gradient(int64_t rows, const Part& own) const {
+    const WeightGradient<T> product{l, gates, operands, rows, weight_gradient};
+    if (own.count == 1) return for_each_panel(0, l.gates / W, product);
+    for (int64_t gate = 0; gate < l.gates; gate += l.padded_H)
+      for_each_panel((gate + own.begin) / W, (gate + own.end) / W, product);
+  }
+
+  // Rows of which step `s` exists.
+  int64_t rows_at(int64_t s, int64_t rows) const {
+    while (rows < task.num_rows && task.lengths[rows] > s) ++rows;
+    return rows;
+  }
+
+  // A phase ends where a part needs what all others have made: between a step's gate gradients and
+  // their product with the weights. The chunk is used anew only after all have left it.
   void run() {
-    for (int64_t row = 0; row < task.num_rows; ++row) start(row);
-    int64_t active = 0;
-    for (int64_t s = task.lengths[0] - 1; s >= 0; --s) {
-      while (active < task.num_rows && task.lengths[active] > s) ++active;
-      if (chunk_used + active > l.chunk_rows(task.num_rows)) flush_chunk();
-      T* step_gates = gates + chunk_used * l.gate_row;
-      for (int64_t row = 0; row < active; ++row) {
-        differentiate_gates(row, s, step_gates + row * l.gate_row);
-        if (weight_gradient)
-          collect_operands(row, s, operands + (chunk_used + row) * l.operand_row);
-      }
-      for_each_panel(l.padded_H / W, Product{*this, step_gates, s, active, packed, false});
-      if (args.state_mask || args.reset)
-        for (int64_t row = 0; row < active; ++row) leave_step(row, s);
-      if (args.grad_x)
-        for_each_panel(l.padded_I / W,
-                       Product{*this, step_gates, s, active, packed + l.gates * l.padded_H, true});
-      chunk_used += active;
+    const int64_t parts = member.num_parts;
+    const int64_t last = task.lengths[0] - 1;
+    int64_t active = rows_at(last, 0);
+    int64_t slot = 0;
+    member.run_phase([&](int64_t part) {
+      const Part own = l.part(part, parts);
+      for (int64_t row = 0; row < task.num_rows; ++row) start(row, own);
+      if (active > 0) differentiate_step(last, active, slot, own);
+    });
+    for (int64_t s = last; s >= 0; --s) {
+      const int64_t next_active = s > 0 ? rows_at(s - 1, active) : 0;
+      const bool full = s == 0 || slot + active + next_active > l.chunk_rows(task.num_rows);
+      const int64_t next_slot = full ? 0 : slot + active;
+      member.run_phase([&](int64_t part) {
+        const Part own = l.part(part, parts);
+        propagate_step(s, active, slot, own);
+        if (full && weight_gradient) add_weight_gradient(slot + active, own);
+        if (!full) differentiate_step(s - 1, next_active, next_slot, own);
+      });
+      if (full && s > 0)
+        member.run_phase([&](int64_t part) {
+          differentiate_step(s - 1, next_active, next_slot, l.part(part, parts));
+        });
+      slot = next_slot;
+      active = next_active;
     }
-    flush_chunk();
-    for (int64_t row = 0; row < task.num_rows; ++row) finish(row);
+    member.run_phase([&](int64_t part) {
+      for (int64_t row = 0; row < task.num_rows; ++row) finish(row, l.part(part, parts));
+    });
   }
 };
 
 template <class T>
-void backward_rows(const LstmBackward<T>& args, const RowTask& task, const T* packed, T* scratch,
-                   T* weight_gradient) {
-  BackwardRows<T>(args, task, packed, scratch, weight_gradient).run();
+void backward_rows(const LstmBackward<T>& args, const RowTask& task, Member& member,
+                   const T* packed, T* scratch, T* weight_gradient) {
+  BackwardRows<T>(args, task, member, packed, scratch, weight_gradient).run();
 }
 
 }  // namespace

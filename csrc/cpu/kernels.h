@@ -2,20 +2,24 @@
 #pragma once
 
 #include "layout.h"
+#include "team.h"
 
 namespace fastrnn {
 
 template <class T>
 struct Kernels {
   int64_t width;  // elements of a vector
-  // Packs the weights of one direction for `forward_rows` or `backward_rows`.
-  void (*pack_forward)(const LstmForward<T>&, int64_t direction, T* packed);
-  void (*pack_backward)(const LstmBackward<T>&, int64_t direction, T* packed);
-  // Take the rows of one task through all of their steps.
-  void (*forward_rows)(const LstmForward<T>&, const RowTask&, const T* packed, T* scratch);
+  // Pack a share of one direction's weights for `forward_rows`, or for `backward_rows` with the
+  // units in `parts`.
+  void (*pack_forward)(const LstmForward<T>&, int64_t direction, const Share&, T* packed);
+  void (*pack_backward)(const LstmBackward<T>&, int64_t direction, int64_t parts, const Share&,
+                        T* packed);
+  // Take the rows of one task through all of their steps. The members of a team call it with the
+  // same scratch.
+  void (*forward_rows)(const LstmForward<T>&, const RowTask&, Member&, const T* packed, T* scratch);
   // Adds to `weight_gradient` ([I + H + 1][G * padded_H]) unless it is null.
-  void (*backward_rows)(const LstmBackward<T>&, const RowTask&, const T* packed, T* scratch,
-                        T* weight_gradient);
+  void (*backward_rows)(const LstmBackward<T>&, const RowTask&, Member&, const T* packed,
+                        T* scratch, T* weight_gradient);
 };
 
 struct InstructionSet {

@@ -18,6 +18,38 @@ static inline int64_t round_up(int64_t value, int64_t multiple) {
 // gradients: enough that a panel of them is reused from the first-level cache.
 constexpr int64_t kGradientChunkRows = 192;
 
+// A single row is bound by the bandwidth of the weights, so the input is multiplied for up to this
+// many steps at a time.
+constexpr int64_t kProjectedSteps = 6;
+
+// Inputs below this size are not worth it.
+constexpr int64_t kMinProjectedInput = 16;
+
+// Of equal pieces of work, every `count`-th belongs to one thread.
+struct Share {
+  int64_t index, count;
+
+  bool has(int64_t piece) const { return piece % count == index; }
+};
+
+// One part of the hidden units, of those that a task is split into. Units from `real_end` on are
+// padding. Work that is done once a row is dealt to the parts by rows.
+struct Part {
+  int64_t index, count;
+  int64_t begin, end, real_end;
+
+  bool has_row(int64_t row) const { return count == 1 || row % count == index; }
+
+  template <class T>
+  int64_t bytes() const {
+    return (end - begin) * static_cast<int64_t>(sizeof(T));
+  }
+  template <class T>
+  int64_t real_bytes() const {
+    return (real_end - begin) * static_cast<int64_t>(sizeof(T));
+  }
+};
+
 // All sizes in elements. `width` is the number of elements of a vector.
 struct Layout {
   int64_t width, I, H, G;
@@ -46,15 +78,27 @@ struct Layout {
     return l;
   }
 
+  // The units of a part, in whole vectors.
+  Part part(int64_t index, int64_t count) const {
+    if (count == 1) return {0, 1, 0, padded_H, H};  // a division takes as long as a short product
+    const int64_t vectors = padded_H / width;
+    const int64_t begin = vectors * index / count * width;
+    const int64_t end = vectors * (index + 1) / count * width;
+    const int64_t real_end = end < H ? end : H;
+    return {index, count, begin, end, real_end > begin ? real_end : begin};
+  }
+
   // Forward: [padded_H / width][I + H][G][width] weights, then [padded_H / width][G][width] biases.
   int64_t forward_weights() const { return gates * (I + H); }
   int64_t forward_packed() const { return round_up(forward_weights() + gates, 16); }
-  // Two state buffers and c.
+  // Two state buffers and c; for a single row also the input's share of some steps' gates.
   int64_t forward_scratch(int64_t rows) const {
-    return round_up(rows * (2 * state_row + padded_H), 16);
+    return round_up(rows * (2 * state_row + padded_H), 16) + (rows == 1 ? projection() : 0);
   }
+  int64_t projection() const { return kProjectedSteps * gates; }
 
-  // Backward: columns of w_hh, then of w_ih if wanted, in panels [gates][panel's columns].
+  // Backward: columns of w_hh, then of w_ih if wanted, in panels [gates][panel's columns]. No panel
+  // of w_hh crosses from one part of the units into the next.
   int64_t backward_columns() const { return padded_H + (wants_grad_x ? padded_I : 0); }
   int64_t backward_packed() const { return round_up(gates * backward_columns(), 16); }
   // dh and dc, and the chunk's gate gradients and operands.

@@ -26,6 +26,12 @@ struct Tile {
       for (int v = 0; v < N; ++v) acc[j][v] = Vec<T>{};
   }
 
+  // The same values in every row.
+  FASTRNN_INLINE void start(const T* row) {
+    for (int j = 0; j < R; ++j)
+      for (int v = 0; v < N; ++v) acc[j][v] = load(row + v * kWidth<T>);
+  }
+
   FASTRNN_INLINE void multiply_add(const T* a, int64_t a_row, int64_t a_step, const T* b,
                                    int64_t b_step, int64_t count) {
     for (int64_t k = 0; k < count; ++k) {
