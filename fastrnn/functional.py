@@ -41,6 +41,7 @@ def lstm(
     zoneout: tuple[float, float] = (0.0, 0.0),
     training: bool = False,
     last_state_only: bool = False,
+    checkpoint_every: int | None = None,
     backend: str | None = None,
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Run a stack of LSTM layers over padded sequences.
@@ -70,7 +71,11 @@ def lstm(
     training : bool, default False
         Whether dropout and zoneout draw.
     last_state_only : bool, default False
-        Return no output of the last layer but its state; without gradients it is not even written.
+        Return no output of the last layer but its state; without gradients, and with
+        ``checkpoint_every``, it is not even written.
+    checkpoint_every : int, optional
+        Train in little memory: keep each layer's states at every so many steps only, and run the
+        steps between them forward again in the backward pass; see `fastrnn.LSTM`.
     backend : str, optional
         Force a backend by name; see `fastrnn.use_backend`.
 
@@ -101,6 +106,7 @@ def lstm(
         check_probability("dropout", dropout)
         check_probability("recurrent_dropout", recurrent_dropout)
         check_zoneout(zoneout)
+        check_checkpoint_every(checkpoint_every)
     h_0, c_0 = (None, None) if hx is None else _split_state(hx, len(layers), num_directions)
     y = x
     h_n: list[Tensor] = []
@@ -123,7 +129,12 @@ def lstm(
             _kept_shares(y, layer, zoneout, training),
         )
         is_last = i == len(layers) - 1
-        y, h, c = lstm_layer(args, backend, last_state_only=last_state_only and is_last)
+        y, h, c = lstm_layer(
+            args,
+            backend,
+            last_state_only=last_state_only and is_last,
+            checkpoint_every=checkpoint_every,
+        )
         h_n.append(h)
         c_n.append(c)
     if len(layers) == 1:
@@ -146,6 +157,18 @@ def check_zoneout(zoneout: tuple[float, float]) -> None:
         )
     for value in zoneout:
         check_probability("zoneout", value)
+
+
+def check_checkpoint_every(checkpoint_every: int | None) -> None:
+    """Raise a `ValueError` unless it is None or a number of steps, at least 1."""
+    if checkpoint_every is None:
+        return
+    is_int = isinstance(checkpoint_every, int) and not isinstance(checkpoint_every, bool)
+    if not is_int or checkpoint_every < 1:
+        raise ValueError(
+            f"checkpoint_every is {checkpoint_every!r}; it should be None or a whole number of "
+            "steps, at least 1"
+        )
 
 
 def _recurrent_mask(x: Tensor, layer: LayerWeights, probability: float) -> Tensor | None:

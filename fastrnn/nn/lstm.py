@@ -62,9 +62,21 @@ class LSTM(LSTMParameters):
         Ollivier, 2018).
     chrono_range : tuple of int, optional
         Shortest and longest range of steps to remember, from 2; for ``init="chrono"`` alone.
+    checkpoint_every : int, optional
+        Train in little memory: keep each layer's states at every K = ``checkpoint_every`` steps
+        only. The backward pass runs K steps at a time forward again, so training costs one more
+        forward pass, and one direction runs after the other. Results are the same; nothing changes
+        without gradients, or in sequences of at most K steps. Default: keep all steps. The
+        attribute may be changed at any time.
 
     Notes
     -----
+    How to choose ``checkpoint_every``: of each sequence of T steps a layer keeps ``2 * T / K * H``
+    numbers, and what backward needs of K steps, ``5 * K * H`` and input and output again, is there
+    while it is in a segment. The sum is least for K near ``sqrt(T)``, and small next to input and
+    output up to several times that; each segment is a call, so at least some hundred steps pay.
+    With ``last_state_only`` the output takes no memory either.
+
     Layer normalisation and zoneout are computed step by step in plain torch (backend ``eager``),
     and so is ``proj_size`` on a CPU. On a GPU that holds for ``reset`` and ``recurrent_dropout``
     too. Everything else runs on fused kernels.
@@ -266,6 +278,7 @@ class LSTM(LSTMParameters):
             zoneout=self.zoneout,
             training=self.training,
             last_state_only=last_state_only,
+            checkpoint_every=self.checkpoint_every,
         )
         return y, LSTMState(*state)
 

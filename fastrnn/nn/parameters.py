@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fastrnn.functional import LayerWeights, check_probability, check_zoneout
+from fastrnn.functional import (
+    LayerWeights,
+    check_checkpoint_every,
+    check_probability,
+    check_zoneout,
+)
 from fastrnn.nn.initialisation import check_init, initialise, suffixes
 
 # In the order of `LayerArgs.norm`.
@@ -24,6 +29,7 @@ class LSTMParameters(nn.RNNBase):
     forget_bias: float | None = None
     init = "uniform"
     chrono_range: tuple[int, int] | None = None
+    checkpoint_every: int | None = None
 
     def __init__(
         self,
@@ -45,6 +51,7 @@ class LSTMParameters(nn.RNNBase):
         forget_bias: float | None = None,
         init: str = "uniform",
         chrono_range: tuple[int, int] | None = None,
+        checkpoint_every: int | None = None,
     ) -> None:
         for name, value in (("layer_norm", layer_norm), ("coupled_gates", coupled_gates)):
             if not isinstance(value, bool):
@@ -52,6 +59,7 @@ class LSTMParameters(nn.RNNBase):
         pair = zoneout if isinstance(zoneout, tuple) else (zoneout, zoneout)
         check_probability("recurrent_dropout", recurrent_dropout)
         check_zoneout(pair)
+        check_checkpoint_every(checkpoint_every)
         check_init(init, chrono_range, forget_bias, bias)
         super().__init__(
             "LSTM",
@@ -73,6 +81,7 @@ class LSTMParameters(nn.RNNBase):
         self.forget_bias = forget_bias
         self.init = init
         self.chrono_range = chrono_range
+        self.checkpoint_every = checkpoint_every
         if coupled_gates:
             self._couple_gates()
         if layer_norm:
@@ -96,7 +105,7 @@ class LSTMParameters(nn.RNNBase):
         """Show what differs from the defaults."""
         options = (
             "layer_norm", "recurrent_dropout", "zoneout", "coupled_gates", "forget_bias", "init",
-            "chrono_range",
+            "chrono_range", "checkpoint_every",
         )  # fmt: skip
         changed = [
             f"{name}={getattr(self, name)!r}"

@@ -19,6 +19,7 @@ from torch.autograd import forward_ad
 from fastrnn.recurrence import dispatch
 from fastrnn.recurrence.backends.base import Backend, OutputGrads, WantedGrads
 from fastrnn.recurrence.backends.eager import reference_gradients
+from fastrnn.recurrence.checkpoint import Checkpointed
 from fastrnn.recurrence.problem import LayerArgs, Problem, leaves_nothing_out
 from fastrnn.recurrence.reference import lstm_reference
 from fastrnn.recurrence.trial_calls import Call, Results, named_results
@@ -31,12 +32,12 @@ _ARGS = (
 
 _library = torch.library.Library("fastrnn", "DEF")  # type: ignore[no-untyped-call]
 _library.define(  # type: ignore[no-untyped-call]
-    f"lstm_forward({_ARGS}, str backend, bool training, bool last_state_only=False) "
-    "-> (Tensor y, Tensor h_n, Tensor c_n, Tensor reserve)"
+    f"lstm_forward({_ARGS}, str backend, bool training, bool last_state_only=False, "
+    "int checkpoint_every=0) -> (Tensor y, Tensor h_n, Tensor c_n, Tensor reserve)"
 )
 _library.define(  # type: ignore[no-untyped-call]
     f"lstm_backward(Tensor? grad_y, Tensor? grad_h_n, Tensor? grad_c_n, {_ARGS}, "
-    "Tensor y, Tensor reserve, str backend, bool[] wanted) "
+    "Tensor y, Tensor reserve, str backend, bool[] wanted, int checkpoint_every=0) "
     "-> (Tensor x, Tensor w_ih, Tensor w_hh, Tensor bias, Tensor w_hr, Tensor h_0, Tensor c_0, "
     "Tensor norm)"
 )
@@ -52,11 +53,25 @@ _checked = _Checked()
 
 
 def _described(inputs: tuple[Any, ...]) -> tuple[Problem, LayerArgs, str]:
-    args = LayerArgs(*inputs[: len(LayerArgs._fields)])
-    backend, training, *rest = inputs[len(LayerArgs._fields) :]
-    # The dispatcher leaves an argument out that has its default value.
+    num_tensors = len(LayerArgs._fields)
+    return _describe(LayerArgs(*inputs[:num_tensors]), *inputs[num_tensors:])
+
+
+def _describe(
+    args: LayerArgs,
+    backend: str,
+    training: bool,
+    last_state_only: bool = False,  # the dispatcher leaves out what has its default value
+    checkpoint_every: int = 0,
+) -> tuple[Problem, LayerArgs, str]:
     describe = Problem.of if _checked.here else Problem.from_args
-    return describe(args, training=training, last_state_only=any(rest)), args, backend
+    problem = describe(args, training=training, last_state_only=last_state_only)
+    return replace(problem, checkpoint_every=checkpoint_every), args, backend
+
+
+def _runner(backend: str, problem: Problem) -> Backend | Checkpointed:
+    chosen = dispatch.backend_by_name(backend)
+    return Checkpointed(chosen) if problem.checkpoint_every else chosen
 
 
 def _no_autocast(x: Tensor) -> AbstractContextManager[None]:
@@ -72,19 +87,20 @@ def _has_autocast(kind: str) -> bool:
 def _forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     problem, args, backend = _described(inputs)
     with _no_autocast(args.x):
-        y, h_n, c_n, reserve = dispatch.backend_by_name(backend).forward(problem, args)
+        y, h_n, c_n, reserve = _runner(backend, problem).forward(problem, args)
     return y, h_n, c_n, reserve
 
 
 def _backward(
     grad_y: Tensor | None, grad_h_n: Tensor | None, grad_c_n: Tensor | None, *inputs: Any
 ) -> tuple[Tensor, ...]:
-    *tensors, y, reserve, backend, wanted = inputs
-    args = LayerArgs(*tensors)
+    args = LayerArgs(*inputs[: len(LayerArgs._fields)])
+    y, reserve, backend, wanted, *rest = inputs[len(LayerArgs._fields) :]
     problem = Problem.from_args(args, training=True)
+    problem = replace(problem, checkpoint_every=rest[0] if rest else 0)
     output_grads = OutputGrads(grad_y, grad_h_n, grad_c_n)
     with _no_autocast(args.x):
-        grads = dispatch.backend_by_name(backend).backward(
+        grads = _runner(backend, problem).backward(
             problem, args, y, reserve, output_grads, WantedGrads(*wanted)
         )
     # An operator cannot return None: an unwanted gradient is an empty tensor here.
@@ -98,19 +114,19 @@ def _forward_fake(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x.new_empty(p.output_shape),
         x.new_empty(p.num_directions, p.batch_size, p.state_size),
         x.new_empty(p.num_directions, p.batch_size, p.hidden_size),
-        x.new_empty(dispatch.backend_by_name(backend).reserve_shape(p)),
+        x.new_empty(_runner(backend, p).reserve_shape(p)),
     )
 
 
 def _backward_fake(
     grad_y: Tensor | None, grad_h_n: Tensor | None, grad_c_n: Tensor | None, *inputs: Any
 ) -> tuple[Tensor, ...]:
-    *tensors, _y, _reserve, _backend, wanted = inputs
-    differentiable = LayerArgs(*tensors)[: len(wanted)]
-    x = tensors[0]
+    args = LayerArgs(*inputs[: len(LayerArgs._fields)])
+    _y, _reserve, _backend, wanted, *_ = inputs[len(LayerArgs._fields) :]
+    x = args.x
     return tuple(
         x.new_empty(tensor.shape) if want and tensor is not None else x.new_empty(0)
-        for tensor, want in zip(differentiable, wanted, strict=True)
+        for tensor, want in zip(args.differentiable, wanted, strict=True)
     )
 
 
@@ -152,24 +168,32 @@ class _Recording(NamedTuple):
 
 class _Lstm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, backend: str, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, backend: str, last_state_only: bool, every: int, *tensors: Tensor | None
+    ) -> tuple[Tensor, ...]:
         ctx.recording = None
         chosen = dispatch.backend_by_name(backend)
-        if chosen.recordable and not torch.compiler.is_compiling():
+        if chosen.recordable and not every and not torch.compiler.is_compiling():
             ctx.recording = _Recording.of(chosen, LayerArgs(*tensors))  # type: ignore[arg-type]
             y, h_n, c_n = (output.detach() for output in ctx.recording.outputs)
             reserve = y.new_empty(0)
         else:
-            y, h_n, c_n, reserve = _undifferentiated(*tensors, backend, True)
-        ctx.save_for_backward(*tensors, y, reserve)
-        ctx.backend = backend
+            options = (backend, True, last_state_only and every > 0, every)
+            y, h_n, c_n, reserve = _undifferentiated(*tensors, *options)
+        # Segments are run again from their first states alone, so y may go, or not come at all.
+        ctx.save_for_backward(*tensors, y.new_empty(0) if every else y, reserve)
+        ctx.backend, ctx.every = backend, every
         ctx.set_materialize_grads(False)
         return y, h_n, c_n
 
     @staticmethod
-    def backward(ctx: Any, *output_grads: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, grad_y: Tensor | None, *grads_of_state: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         *tensors, y, reserve = ctx.saved_tensors
-        wanted = WantedGrads(*ctx.needs_input_grad[1 : 1 + len(WantedGrads._fields)])
+        wanted = WantedGrads(*ctx.needs_input_grad[3 : 3 + len(WantedGrads._fields)])
+        has_steps = grad_y is not None and grad_y.shape[0] > 0
+        output_grads = (grad_y if has_steps else None, *grads_of_state)
         if torch.is_grad_enabled():  # gradients of gradients: only the reference has them
             with _no_autocast(y):
                 grads: tuple[Tensor | None, ...] = reference_gradients(
@@ -182,10 +206,10 @@ class _Lstm(torch.autograd.Function):
             ctx.recording = None
         else:
             grads = torch.ops.fastrnn.lstm_backward(
-                *output_grads, *tensors, y, reserve, ctx.backend, list(wanted)
+                *output_grads, *tensors, y, reserve, ctx.backend, list(wanted), ctx.every
             )
             grads = tuple(g if want else None for g, want in zip(grads, wanted, strict=True))
-        return None, *grads, *[None] * (len(tensors) - len(grads))
+        return None, None, None, *grads, *[None] * (len(tensors) - len(grads))
 
 
 def _undifferentiated(*inputs: Any) -> tuple[Tensor, ...]:
@@ -210,9 +234,10 @@ def _forward_autograd(*inputs: Any) -> tuple[Tensor, ...]:
         with torch._C._AutoDispatchBelowAutograd():
             return torch.ops.fastrnn.lstm_forward(*inputs)  # type: ignore[no-any-return]
     else:
-        y, h_n, c_n = _Lstm.apply(backend, *args)  # type: ignore[no-untyped-call]
+        options = (problem.last_state_only, problem.checkpoint_every)
+        y, h_n, c_n = _Lstm.apply(backend, *options, *args)  # type: ignore[no-untyped-call]
     y = y if problem.output_shape[0] else y[:0]
-    shape = dispatch.backend_by_name(backend).reserve_shape(problem)
+    shape = _runner(backend, problem).reserve_shape(problem)
     return y, h_n, c_n, y.new_empty(shape)  # nobody reads it: what backward needs is kept
 
 
@@ -241,7 +266,11 @@ dispatch.run_trials_by(_run_as_called)
 
 
 def lstm_layer(
-    args: LayerArgs, backend: str | None = None, *, last_state_only: bool = False
+    args: LayerArgs,
+    backend: str | None = None,
+    *,
+    last_state_only: bool = False,
+    checkpoint_every: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one layer on the backend that `dispatch.select` chooses.
 
@@ -253,6 +282,9 @@ def lstm_layer(
         Force a backend by name.
     last_state_only : bool, default False
         Do not return y; where no gradients are asked for, it is not even written.
+    checkpoint_every : int, optional
+        Keep the states at every so many steps only, and run forward again in backward; see
+        `checkpoint`. It changes nothing where no gradients are asked for, or x is no longer.
 
     Returns
     -------
@@ -277,15 +309,29 @@ def lstm_layer(
         args, problem = args._replace(lengths=None), replace(problem, variable_length=False)
     if "coupled_gates" in problem.variants and problem.device.type != "cpu":
         args, problem = uncoupled(args, problem)
-    chosen = dispatch.select(problem, backend).name
+    every = _segment_length(problem, checkpoint_every)
+    called = replace(problem, seq_len=every, num_directions=1) if every else problem
+    chosen = dispatch.select(called, backend).name
     if torch._C._get_tracing_state() is not None:
         # One operator, with gradients or without: it can be saved, and differentiates itself.
-        y, h_n, c_n, _ = torch.ops.fastrnn.lstm_forward(*args, chosen, False, last_state_only)
+        options = (chosen, False, last_state_only, every)
+        y, h_n, c_n, _ = torch.ops.fastrnn.lstm_forward(*args, *options)
     elif training:
-        y, h_n, c_n = _Lstm.apply(chosen, *args)  # type: ignore[no-untyped-call]
+        y, h_n, c_n = _Lstm.apply(chosen, last_state_only, every, *args)  # type: ignore[no-untyped-call]
     else:
         y, h_n, c_n, _ = _undifferentiated(*args, chosen, False, last_state_only)
     return (y[:0] if last_state_only else y), h_n, c_n
+
+
+def _segment_length(problem: Problem, checkpoint_every: int | None) -> int:
+    """Give the steps of a segment, or 0 where the layer runs as a whole."""
+    if checkpoint_every is None:
+        return 0
+    if torch._C._get_tracing_state() is not None:  # the program may be trained, on any length
+        return checkpoint_every
+    # While torch compiles, a comparison would bind the program to lengths on one side of it.
+    in_one = not torch.compiler.is_compiling() and problem.seq_len <= checkpoint_every
+    return 0 if in_one or not problem.training else checkpoint_every
 
 
 def _autocast(args: LayerArgs) -> LayerArgs:

@@ -98,6 +98,9 @@ class Problem:
         Whether float32 products may round their operands to TF32; false on a CPU.
     variants : tuple of str
         What the cell does beyond `torch.nn.LSTM`'s, in the terms of `VARIANTS`.
+    checkpoint_every : int
+        Steps from one state that is kept for backward to the next; 0 where a backend keeps what it
+        needs of every step. Backends themselves see 0 only.
     """
 
     seq_len: int
@@ -113,11 +116,13 @@ class Problem:
     last_state_only: bool = False
     allow_tf32: bool = False
     variants: tuple[str, ...] = ()
+    checkpoint_every: int = 0
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
         """Shape of y: ``[T, B, D * R]``, or ``[0, B, D * R]`` where nobody needs it."""
-        steps = 0 if self.last_state_only and not self.training else self.seq_len
+        for_backward = self.training and not self.checkpoint_every
+        steps = self.seq_len if for_backward or not self.last_state_only else 0
         return (steps, self.batch_size, self.num_directions * self.state_size)
 
     @property
