@@ -13,9 +13,11 @@ from .calls import options_table, overhead_table
 from .cases import LAYER_CASES
 from .features.table import features_table
 from .results_file import RESULTS, ROOT, load, milliseconds
+from .training_memory import kept_table, steps_table
 
 README = ROOT / "README.md"
 DROP_IN = ROOT / "docs" / "drop-in.md"
+TRAINING_MEMORY = ROOT / "docs" / "training-memory.md"
 
 
 def speed_table() -> str:
@@ -97,6 +99,7 @@ TABLES: dict[Path, dict[str, Callable[[], str]]] = {
         "overhead": overhead_table,
         "options": options_table,
     },
+    TRAINING_MEMORY: {"steps": steps_table, "kept": kept_table},
 }
 
 

@@ -38,11 +38,10 @@ class Checkpointed:
         p = problem
         if not p.training:
             return (0,)
-        num_segments = (p.seq_len + p.checkpoint_every - 1) // p.checkpoint_every
         words = self._dtype(p).itemsize // p.dtype.itemsize
         # Flat: of a symbol for S, an exported program would have to know that it is not 1.
         units = words * (p.state_size + p.hidden_size)
-        return (p.num_directions * num_segments * p.batch_size * units,)
+        return (p.num_directions * _num_segments(p) * p.batch_size * units,)
 
     def forward(self, problem: Problem, args: LayerArgs) -> ForwardResult:
         """Run one segment after the other; all at once where no backward pass may follow."""
@@ -81,8 +80,10 @@ class Checkpointed:
         grad_x = torch.empty_like(x, memory_format=torch.contiguous_format) if wanted.x else None
         grad_h_0 = x.new_empty(p.num_directions, p.batch_size, p.state_size)
         grad_c_0 = x.new_empty(p.num_directions, p.batch_size, p.hidden_size)
+        # Sums of many small terms would come to a stand in 16 bits.
+        wide = torch.promote_types(p.dtype, torch.float32)
         sums = {
-            name: torch.zeros_like(weight, dtype=states.dtype)
+            name: torch.zeros_like(weight, dtype=wide)
             for name in _WEIGHTS
             if getattr(wanted, name) and (weight := getattr(args, name)) is not None
         }
@@ -122,7 +123,8 @@ class Checkpointed:
 
     def _states(self, problem: Problem, reserve: Tensor) -> Tensor:
         p = problem
-        shape = (p.num_directions, -1, p.batch_size, p.state_size + p.hidden_size)
+        size = p.state_size + p.hidden_size
+        shape = (p.num_directions, _num_segments(p), p.batch_size, size)
         return reserve.view(self._dtype(p)).view(shape)
 
     def _dtype(self, problem: Problem) -> torch.dtype:
@@ -134,6 +136,10 @@ class Checkpointed:
         for_gpu = devices is not None and "cuda" in devices
         is_narrow = problem.dtype in (torch.float16, torch.bfloat16)
         return torch.float32 if is_narrow and not for_gpu else problem.dtype
+
+
+def _num_segments(problem: Problem) -> int:
+    return (problem.seq_len + problem.checkpoint_every - 1) // problem.checkpoint_every
 
 
 class _Turn:
@@ -178,7 +184,7 @@ class _Direction:
         )
         own = {name: getattr(args, name) for name in (*_WEIGHTS, "h_0", "c_0", "recurrent_mask")}
         self._args = args._replace(**{k: self._own(t) for k, t in own.items() if t is not None})
-        in_time = range((problem.seq_len + self._every - 1) // self._every)
+        in_time = range(_num_segments(problem))
         self.segments: Sequence[int] = in_time if index == 0 else in_time[::-1]
 
     def first_state(self) -> tuple[Tensor, Tensor]:

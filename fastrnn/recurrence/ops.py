@@ -66,7 +66,11 @@ def _describe(
 ) -> tuple[Problem, LayerArgs, str]:
     describe = Problem.of if _checked.here else Problem.from_args
     problem = describe(args, training=training, last_state_only=last_state_only)
-    return replace(problem, checkpoint_every=checkpoint_every), args, backend
+    return _in_segments(problem, checkpoint_every), args, backend
+
+
+def _in_segments(problem: Problem, checkpoint_every: int = 0) -> Problem:
+    return replace(problem, checkpoint_every=checkpoint_every) if checkpoint_every else problem
 
 
 def _runner(backend: str, problem: Problem) -> Backend | Checkpointed:
@@ -96,8 +100,7 @@ def _backward(
 ) -> tuple[Tensor, ...]:
     args = LayerArgs(*inputs[: len(LayerArgs._fields)])
     y, reserve, backend, wanted, *rest = inputs[len(LayerArgs._fields) :]
-    problem = Problem.from_args(args, training=True)
-    problem = replace(problem, checkpoint_every=rest[0] if rest else 0)
+    problem = _in_segments(Problem.from_args(args, training=True), *rest)
     output_grads = OutputGrads(grad_y, grad_h_n, grad_c_n)
     with _no_autocast(args.x):
         grads = _runner(backend, problem).backward(
