@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class LayerCase:
 
     def inputs(self) -> tuple[Tensor, Tensor | None]:
         """Random input ``[T, B, I]`` and lengths ``[B]``, the same on every run."""
+        import torch  # here, because the environments of other libraries have no torch
+
         rng = torch.Generator().manual_seed(0)
         x = torch.randn(self.seq_len, self.batch_size, self.input_size, generator=rng)
         if not self.variable:
