@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from fastrnn.recurrence.backends import CpuBackend
+
 from .cases import MODES, PRESETS, THREADS, Selection, select
 from .client import python_of
-from .registry import OURS, PEERS
-from .results import PEERS_FILE, Results, here
-from .runner import Budget, CellRun, Workers, as_stored
+from .registry import PEERS
+from .results import PEERS_FILE, Results
+from .runner import Budget
+from .session import Session
 
 console = Console()
 
@@ -45,7 +47,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         help="a library that needs longer for one call is not run (default: 60)",
     )
     parser.add_argument("--minutes", type=float, help="begin no cell after that time")
-    parser.add_argument("--again", action="store_true", help="measure what is stored already")
+    parser.add_argument("--again", action="store_true", help="measure what is stored already, too")
     parser.add_argument(
         "--any-commit", action="store_true", help="leave cells of other commits as they are"
     )
@@ -54,102 +56,74 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def to_do(options: argparse.Namespace, results: Results, place: dict[str, Any]) -> list[Selection]:
-    """The cells that are not stored yet, each with the peers that it lacks."""
-    chosen = select(
+def summary(name: str, peers: dict[str, Any]) -> str:
+    """A measured cell in a line."""
+    parts = []
+    for peer, entry in peers.items():
+        if "ms" in entry:
+            ratio = f" ({entry['ratio']['p50']:.2f}x)" if "ratio" in entry else ""
+            parts.append(f"{peer} {entry['ms']['p50']:.3g} ms{ratio}")
+        elif "error" in entry:
+            parts.append(f"[red]{peer}: {entry['error']}[/red]")
+        else:
+            parts.append(f"{peer}: {entry['reason']}")
+    return f"[bold]{name}[/bold]: {', '.join(parts)}"
+
+
+def show(session: Session, left: list[Selection], minutes: float | None) -> None:
+    """Measure, with progress."""
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=len(left))
+        for cell, stored in session.run(left, minutes):
+            progress.update(task, description=cell.name)
+            if stored is not None:
+                progress.console.print(summary(cell.name, stored["peers"]))
+                progress.advance(task)
+
+
+def main() -> None:
+    """Measure what is not stored yet; exits with 1 where a library's results were wrong."""
+    options = arguments()
+    needed = {PEERS[peer].environment for peer in options.peers or PEERS}
+    lacking = [name for name in sorted(needed) if not python_of(name).exists()]
+    if lacking:
+        sys.exit(f"no environment for {', '.join(lacking)}: make bench-peers sets it up")
+    # This process only computes references, between the others' turns.
+    torch.set_num_threads(1)
+    results = Results(options.output)
+    budget = Budget(seconds=options.seconds_per_cell, longest_call=options.longest_call)
+    session = Session(results, budget, CpuBackend().isa)
+    selections = select(
         options.preset,
         peers=options.peers,
         modes=options.modes,
         threads=options.threads,
         pattern=options.filter,
     )
-    if options.again:
-        return chosen
-    left = []
-    for cell, peers in ((s.cell, s.peers) for s in chosen):
-        lacking = results.missing(cell.name, peers, place, any_commit=options.any_commit)
-        if lacking:
-            # Ratios are taken round by round, so fastrnn runs beside whoever is missing.
-            wanted = {OURS, *lacking}
-            left.append(Selection(cell, tuple(peer for peer in peers if peer in wanted)))
-    return left
-
-
-def run(options: argparse.Namespace, left: list[Selection], results: Results, isa: str) -> None:
-    """Measure cell by cell, and store each at once."""
-    workers = Workers()
-    budget = Budget(seconds=options.seconds_per_cell, longest_call=options.longest_call)
-    begin = time.monotonic()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    try:
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("cells", total=len(left))
-            for selection in left:
-                if options.minutes and time.monotonic() - begin > options.minutes * 60:
-                    progress.console.print("Time is up: the rest is for the next run.")
-                    return
-                cell = selection.cell
-                progress.update(task, description=cell.name)
-                peers = as_stored(CellRun(cell, selection.peers, workers, budget).run(), cell)
-                for peer, entry in peers.items():
-                    versions = workers.versions.get(PEERS[peer].environment, {})
-                    entry["environment"] = results.add_environment(
-                        {**here(isa), "versions": versions}
-                    )
-                results.store(
-                    cell.name,
-                    {
-                        "layer": asdict(cell.layer),
-                        "mode": cell.mode,
-                        "threads": cell.threads,
-                        "group": cell.group,
-                        "flops": cell.flops,
-                        "peers": peers,
-                    },
-                )
-                progress.console.print(_line(cell.name, peers))
-                progress.advance(task)
-    finally:
-        workers.close()
-
-
-def _line(name: str, peers: dict[str, Any]) -> str:
-    parts = []
-    for peer, entry in peers.items():
-        if "ms" in entry:
-            ratio = f" ({entry['ratio']['p50']:.2f}x)" if "ratio" in entry else ""
-            parts.append(f"{peer} {entry['ms']['p50']:.3g} ms{ratio}")
-        else:
-            parts.append(f"{peer}: {entry.get('error') or entry['reason']}")
-    return f"{name}: {', '.join(parts)}"
-
-
-def main() -> None:
-    options = arguments()
-    lacking = {PEERS[peer].environment for peer in options.peers or PEERS}
-    lacking = {name for name in lacking if not python_of(name).exists()}
-    if lacking:
-        sys.exit(f"no environment for {', '.join(sorted(lacking))}: make bench-peers sets it up")
-    from fastrnn.recurrence.backends import CpuBackend
-
-    isa = CpuBackend().isa
-    results = Results(options.output)
-    left = to_do(options, results, here(isa))
+    left = session.left(selections, again=options.again, any_commit=options.any_commit)
     if options.list:
         for selection in left:
             console.print(f"{selection.cell.name}: {', '.join(selection.peers)}")
-        console.print(f"{len(left)} cells")
+        console.print(f"{len(left)} of {len(selections)} cells")
         return
     try:
-        run(options, left, results, isa)
+        show(session, left, options.minutes)
     except KeyboardInterrupt:
         console.print("Stopped. What was measured is stored; the same command goes on from there.")
         sys.exit(130)
+    wrong = [name for name, cell in results.cells.items() if _is_wrong(cell)]
+    if wrong:
+        sys.exit("wrong results in: " + "; ".join(wrong))
+
+
+def _is_wrong(cell: dict[str, Any]) -> bool:
+    return any("error" in entry for entry in cell["peers"].values())
 
 
 if __name__ == "__main__":

@@ -43,6 +43,10 @@ class Threads:
         first = [cpu for cpu in allowed if _siblings(cpu)[0] == cpu]
         return (first + [cpu for cpu in allowed if cpu not in first])[: self.count]
 
+    def pin(self) -> None:
+        """Keep this process, and what it starts, on those CPUs."""
+        os.sched_setaffinity(0, self.cpus)
+
     def environment(self) -> dict[str, str]:
         """Variables by which the libraries, and the OpenMP and MKL below them, are told."""
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
@@ -72,7 +76,6 @@ class WorkerProcess:
     def __init__(self, python: Path, peers: list[str], threads: Threads) -> None:
         self.peers = peers
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        cpus = threads.cpus
         command = [str(python), "-m", "benchmarks.peers.worker", "--threads", str(threads.count)]
         self._process = subprocess.Popen(
             [*command, *peers],
@@ -82,7 +85,7 @@ class WorkerProcess:
             text=True,
             cwd=ROOT,
             env=threads.environment(),
-            preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+            preexec_fn=threads.pin,
             # Ctrl-C is for the runner, which ends its workers itself.
             start_new_session=True,
         )

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from ..work import Array, Work
 
-JIT_COMPILE = True
+# XLA makes inference faster and training slower: whichever is better for Keras.
+JIT_COMPILE = {"inference": True, "training": False}
 
 
 class KerasLayer:
@@ -43,9 +44,8 @@ class KerasLayer:
             values = [weight.value for weight in weights]
             return y, *tape.gradient(y, values, output_gradients=grad)
 
-        function = tf.function(
-            training if self.work.training else inference, jit_compile=JIT_COMPILE
-        )
+        chosen = training if self.work.training else inference
+        function = tf.function(chosen, jit_compile=JIT_COMPILE[chosen.__name__])
         self.call = function.get_concrete_function(self.x, self.mask, self.grad)
 
     def run(self) -> Any:
