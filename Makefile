@@ -11,6 +11,11 @@ BIN := $(VENV)/bin
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
+PEERS_ARGS ?=
+
+# Libraries that are compared with fastrnn, in environments of their own.
+PEERS_VENV := .venv-peers
+PEER_STAMPS := $(foreach name,torch keras paddle jax,$(PEERS_VENV)/$(name).stamp) $(PEERS_VENV)/fastrnn.stamp
 
 # The build runs in an isolated environment: old versions of pip take its pins from the first
 # variable, new ones from the second.
@@ -24,11 +29,11 @@ SOURCES := $(shell find fastrnn csrc -type f -not -path '*/__pycache__/*' -not -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test thorough lint format bench resources dev clean
+.PHONY: help demo test thorough lint format bench bench-peers resources dev clean
 
 help: ## Show this list
 	@echo "fastrnn: make <command>"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/demo.stamp ## Install, then watch a classifier learn from few labels (about 4 minutes)
 	$(BIN)/fastrnn demo $(DEMO_ARGS)
@@ -51,6 +56,10 @@ format: $(VENV)/dev.stamp ## Put all sources into the house style
 bench: $(VENV)/test.stamp ## Measure speed against torch.nn.LSTM (BENCH_ARGS to choose)
 	$(BIN)/pytest benchmarks/ --benchmark-only $(BENCH_ARGS)
 
+bench-peers: $(VENV)/test.stamp $(PEER_STAMPS) ## Measure speed against other libraries (PEERS_ARGS to choose)
+	$(BIN)/python -m benchmarks.peers $(PEERS_ARGS)
+	$(BIN)/python -m benchmarks.report
+
 resources: $(VENV)/test.stamp ## Store what the Triton and CUDA kernels take of a GPU; none is needed
 	$(BIN)/python -m benchmarks.triton_resources
 	$(BIN)/python -m benchmarks.cuda_resources
@@ -60,7 +69,7 @@ dev: $(VENV)/dev.stamp ## Install everything a contributor needs, and the git ho
 	@echo "Ready. Activate the environment with: source $(VENV)/bin/activate"
 
 clean: ## Delete .venv, build results and caches
-	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(PEERS_VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find . -path ./.git -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 $(VENV)/venv.stamp:
@@ -85,4 +94,15 @@ $(VENV)/%.stamp: $(VENV)/wheel.stamp
 	@echo "Installing fastrnn[$*] into $(VENV) (the first time this downloads PyTorch)"
 	$(PIP) install --quiet "$$(echo $(VENV)/wheel/fastrnn-*.whl)[$*]"
 	$(PIP) install --quiet --force-reinstall --no-deps $(VENV)/wheel/fastrnn-*.whl
+	@touch $@
+
+# Their versions are pinned apart from those of this project.
+$(PEERS_VENV)/%.stamp: benchmarks/peers/requirements/%.txt $(VENV)/venv.stamp
+	@echo "Installing $* and what is measured with it into $(PEERS_VENV)/$*"
+	"$(PYTHON)" -m venv $(PEERS_VENV)/$*
+	PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= $(PEERS_VENV)/$*/bin/python -m pip install --quiet -r $<
+	@touch $@
+
+$(PEERS_VENV)/fastrnn.stamp: $(PEERS_VENV)/torch.stamp $(VENV)/wheel.stamp
+	$(PEERS_VENV)/torch/bin/python -m pip install --quiet --force-reinstall --no-deps $(VENV)/wheel/fastrnn-*.whl
 	@touch $@

@@ -12,12 +12,16 @@ from .accuracy import ACCURACY_FILE
 from .calls import options_table, overhead_table
 from .cases import LAYER_CASES
 from .features.table import features_table
+from .peers import plot as peers_plot
+from .peers import table as peers_table
+from .peers.results import Results as PeersResults
 from .results_file import RESULTS, ROOT, load, milliseconds
 from .training_memory import kept_table, steps_table
 
 README = ROOT / "README.md"
 DROP_IN = ROOT / "docs" / "drop-in.md"
 TRAINING_MEMORY = ROOT / "docs" / "training-memory.md"
+CPU_SPEED = ROOT / "docs" / "cpu-speed.md"
 
 
 def speed_table() -> str:
@@ -100,6 +104,13 @@ TABLES: dict[Path, dict[str, Callable[[], str]]] = {
         "options": options_table,
     },
     TRAINING_MEMORY: {"steps": steps_table, "kept": kept_table},
+    CPU_SPEED: {
+        "summary": lambda: peers_table.summary_table(PeersResults()),
+        "plot": peers_plot.link,
+        "shapes": lambda: peers_table.shape_table(PeersResults()),
+        "limits": lambda: peers_table.limit_table(PeersResults()),
+        "where": lambda: peers_table.where_text(PeersResults()),
+    },
 }
 
 
@@ -129,6 +140,8 @@ def main() -> None:
             document.write_text(made)
         elif made != document.read_text():
             sys.exit(f"{document.relative_to(ROOT)} differs from the stored results")
+    if "--check" not in sys.argv[1:]:
+        peers_plot.draw(PeersResults())
 
 
 if __name__ == "__main__":

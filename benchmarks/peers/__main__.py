@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -94,8 +93,6 @@ def main() -> None:
     lacking = [name for name in sorted(needed) if not python_of(name).exists()]
     if lacking:
         sys.exit(f"no environment for {', '.join(lacking)}: make bench-peers sets it up")
-    # This process only computes references, between the others' turns.
-    torch.set_num_threads(1)
     results = Results(options.output)
     budget = Budget(seconds=options.seconds_per_cell, longest_call=options.longest_call)
     session = Session(results, budget, CpuBackend().isa)

@@ -22,7 +22,13 @@ TOLERANCE = 16.0
 @lru_cache(maxsize=8)
 def expected(case: LayerCase, training: bool) -> Expectation:
     """What a short case should give, and float32's own error in it."""
-    return expect(*_as_layer_call(make_work(case, training)))
+    threads = torch.get_num_threads()
+    # So small steps gain nothing from more, and nobody's threads should spin beside the workers.
+    torch.set_num_threads(1)
+    try:
+        return expect(*_as_layer_call(make_work(case, training)))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def what_is_wrong(case: LayerCase, training: bool, found: Mapping[str, Array]) -> str:

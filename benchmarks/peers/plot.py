@@ -10,21 +10,33 @@ from benchmarks.results_file import ROOT
 from .cases import BATCH_SIZES, GROUPS, HIDDEN_SIZES, MODES, SEQ_LENS
 from .registry import BASELINE, OURS, PEERS
 from .results import Results
+from .table import NOTHING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 IMAGE = ROOT / "docs" / "images" / "cpu-speed.svg"
 
-_MARKERS = dict(zip((p for p in PEERS if p != OURS), "os^DvP", strict=True))
+_MARKERS = dict(zip((p for p in PEERS if p != OURS), "os^DvPX", strict=True))
+
+
+def link() -> str:
+    """The plot in a document of the same folder, once there are results."""
+    if not Results().cells:
+        return NOTHING
+    return (
+        f"![Time of each library over fastrnn's, by shape]({IMAGE.relative_to(IMAGE.parents[1])})"
+    )
 
 
 def draw(results: Results, path: Path = IMAGE) -> None:
-    """Write the plot: one panel per mode, a mark per library and shape, on two threads.
+    """Write the plot, if there are results: a panel per mode, on two threads.
 
-    Shapes stand side by side, by hidden size, then batch size; marks above 1 are shapes on which
-    fastrnn is faster.
+    Shapes stand side by side, by hidden size, then batch size, with a mark for each library; marks
+    above 1 are shapes on which fastrnn is faster.
     """
+    if not results.cells:
+        return
     import matplotlib as mpl
 
     mpl.use("agg")

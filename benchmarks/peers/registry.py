@@ -29,6 +29,7 @@ PEERS = {
         ),
         Peer("openvino", "OpenVINO", "torch", "openvino_layer", "OpenVinoLayer", False),
         Peer("keras", "Keras", "keras", "keras_layer", "KerasLayer"),
+        Peer("keras-xla", "Keras, XLA", "keras", "keras_layer", "KerasXlaLayer"),
         Peer("paddle", "Paddle", "paddle", "paddle_layer", "PaddleLayer"),
         Peer("jax", "JAX", "jax", "flax_layer", "FlaxLayer"),
     )

@@ -15,12 +15,11 @@ import tensorflow as tf
 
 from ..work import Array, Work
 
-# XLA makes inference faster and training slower: whichever is better for Keras.
-JIT_COMPILE = {"inference": True, "training": False}
-
 
 class KerasLayer:
     """`tf.function` around the layer; varying lengths are a mask."""
+
+    jit_compile = False
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -45,7 +44,7 @@ class KerasLayer:
             return y, *tape.gradient(y, values, output_gradients=grad)
 
         chosen = training if self.work.training else inference
-        function = tf.function(chosen, jit_compile=JIT_COMPILE[chosen.__name__])
+        function = tf.function(chosen, jit_compile=self.jit_compile)
         self.call = function.get_concrete_function(self.x, self.mask, self.grad)
 
     def run(self) -> Any:
@@ -59,6 +58,12 @@ class KerasLayer:
             for i, name in enumerate(("w_ih", "w_hh", "bias")):
                 found[f"grad {name}"] = np.stack([grad.T for grad in grads[i::3]])
         return found
+
+
+class KerasXlaLayer(KerasLayer):
+    """The same, compiled by XLA: faster for few sequences and in inference, else often slower."""
+
+    jit_compile = True
 
 
 def _layer(work: Work) -> Any:
