@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,37 +37,31 @@ class Budget:
 
 
 class Workers:
-    """The processes, one for each environment, started when they are needed."""
+    """The processes, one for each environment and number of threads, started when needed.
 
-    def __init__(self, python: Callable[[str], Path] = python_of) -> None:
-        self._python = python
-        self._running: dict[str, WorkerProcess] = {}
-        self._threads = 0
+    Parameters
+    ----------
+    peers
+        All that will be asked for: those of one environment live in one process.
+    python
+        Gives the interpreter of an environment.
+    """
+
+    def __init__(self, peers: Collection[str], python: Callable[[str], Path] = python_of) -> None:
+        self._peers, self._python = peers, python
+        self._running: dict[tuple[str, int], WorkerProcess] = {}
         self.versions: dict[str, dict[str, str]] = {}
 
-    def of(self, peer: str, peers: tuple[str, ...], threads: int) -> WorkerProcess:
-        """The process that holds a peer; one of another number of threads is replaced."""
-        if threads != self._threads:
-            self.close()
-            self._threads = threads
+    def of(self, peer: str, threads: int) -> WorkerProcess:
+        """The process that holds a peer."""
         environment = PEERS[peer].environment
-        running = self._running.get(environment)
-        if running is None or peer not in running.peers:
-            self._end(environment)
-            together = [name for name in peers if PEERS[name].environment == environment]
+        running = self._running.get((environment, threads))
+        if running is None:
+            together = [name for name in self._peers if PEERS[name].environment == environment]
             running = WorkerProcess(self._python(environment), together, Threads(threads))
-            self._running[environment] = running
+            self._running[environment, threads] = running
             self.versions[environment] = running.ask("describe")["versions"]
         return running
-
-    def end(self, peer: str) -> None:
-        """End the process that holds a peer."""
-        self._end(PEERS[peer].environment)
-
-    def _end(self, environment: str) -> None:
-        running = self._running.pop(environment, None)
-        if running is not None:
-            running.close()
 
     def drop(self) -> None:
         """Let all processes forget their layers."""
@@ -75,8 +69,10 @@ class Workers:
             running.ask("drop")
 
     def close(self) -> None:
-        for environment in list(self._running):
-            self._end(environment)
+        """End all processes."""
+        for running in self._running.values():
+            running.close()
+        self._running.clear()
 
 
 @dataclass
@@ -102,7 +98,7 @@ class CellRun:
     def __init__(
         self, cell: Cell, peers: tuple[str, ...], workers: Workers, budget: Budget
     ) -> None:
-        self.cell, self.peers, self.workers, self.budget = cell, peers, workers, budget
+        self.cell, self.workers, self.budget = cell, workers, budget
         self.entrants = {peer: Entrant(peer) for peer in peers}
 
     def run(self) -> dict[str, Entrant]:
@@ -150,7 +146,7 @@ class CellRun:
             raise _Gone(entrant.peer, str(death)) from None
 
     def _ask(self, entrant: Entrant, op: str, **fields: Any) -> dict[str, Any]:
-        worker = self.workers.of(entrant.peer, self.peers, self.cell.threads)
+        worker = self.workers.of(entrant.peer, self.cell.threads)
         timeout = 120 + 10 * self.budget.longest_call
         return worker.ask(op, peer=entrant.peer, timeout=timeout, **fields)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,17 @@ from .runner import Budget, CellRun, Workers, as_stored
 class Session:
     """Measures cells and stores each at once, so that a later session can go on from there."""
 
-    def __init__(self, results: Results, budget: Budget, isa: str) -> None:
+    def __init__(
+        self,
+        results: Results,
+        budget: Budget,
+        isa: str,
+        start: Callable[[Collection[str]], Workers] = Workers,
+    ) -> None:
         self.results, self.budget = results, budget
         self.place = here(isa)
-        self.workers = Workers()
+        self.start = start
+        self.workers = start(())
 
     def left(
         self, selections: list[Selection], *, again: bool, any_commit: bool
@@ -62,6 +69,8 @@ class Session:
         No cell is begun after `minutes`.
         """
         begin = time.monotonic()
+        wanted = {peer for selection in selections for peer in selection.peers}
+        self.workers = self.start([peer for peer in PEERS if peer in wanted])
         try:
             for selection in selections:
                 if minutes is not None and time.monotonic() - begin > 60 * minutes:

@@ -34,7 +34,7 @@ class FakeWorkers:
         self.fail: Callable[[str, str], None] = lambda op, peer: None
         self.spoil = ""
 
-    def of(self, peer: str, peers: tuple[str, ...], threads: int) -> "FakeWorkers":
+    def of(self, peer: str, threads: int) -> "FakeWorkers":
         return self
 
     def drop(self) -> None:
@@ -143,7 +143,7 @@ def test_inference_only_is_a_reason() -> None:
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Workers]:
     """A real process with torch and fastrnn, of this environment."""
-    made = Workers(lambda environment: Path(sys.executable))
+    made = Workers(["fastrnn", "torch"], lambda environment: Path(sys.executable))
     yield made
     made.close()
 
@@ -159,7 +159,7 @@ def test_torch_and_fastrnn_run_in_a_process_of_their_own(workers: Workers, train
 
 
 def test_what_a_library_raises_comes_back(workers: Workers) -> None:
-    worker = workers.of("torch", ("fastrnn", "torch"), 1)
+    worker = workers.of("torch", 1)
     worker.ask("drop")
     with pytest.raises(PeerError, match="KeyError: 'torch'"):
         worker.ask("time", peer="torch", repeats=1)
@@ -211,10 +211,9 @@ def test_a_session_stores_each_cell_with_its_limit(
     }
     monkeypatch.setattr(session, "_measure_machine", lambda threads: machine)
     results = Results(tmp_path / "peers.json")
-    runs = Session(results, QUICK, "avx2")
     fakes: Any = FakeWorkers(fastrnn=0.01, torch=0.03)
     fakes.versions = {"torch": {"torch": "2.13"}}
-    runs.workers = fakes
+    runs = Session(results, QUICK, "avx2", start=lambda peers: fakes)
     cells = [Cell(LAYER, False, 1), Cell(LAYER, False, 2)]
     steps = list(runs.run([Selection(cell, ("fastrnn", "torch")) for cell in cells]))
     assert [cell for cell, _ in steps] == [cells[0], cells[0], cells[1], cells[1]]

@@ -65,6 +65,10 @@ class KerasXlaLayer(KerasLayer):
 
     jit_compile = True
 
+    def prepare(self) -> None:
+        super().prepare()
+        self.run()  # XLA compiles when it is called
+
 
 def _layer(work: Work) -> Any:
     size, weights = work.case.hidden_size, []
