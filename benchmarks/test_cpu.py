@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -18,6 +19,9 @@ from fastrnn.recurrence.verification import verify
 
 from . import results_file
 from .cases import LAYER_CASES, LayerCase
+from .peers.check import what_is_wrong
+from .peers.registry import PEERS
+from .peers.work import make_work, short
 from .timing import side_by_side
 
 
@@ -112,3 +116,27 @@ def test_layer(case: LayerCase, training: bool, benchmark: Any) -> None:
     results_file.store({f"{case.name}; {mode}": cell})
     benchmark.extra_info.update(ratio=cell["ratio"])
     print(f"{case.name}; {mode}: {comparison.ratio.p50:.2f} times torch's speed")
+
+
+@pytest.mark.parametrize("case", LAYER_CASES[1:3], ids=lambda case: case.name)
+@pytest.mark.parametrize("peer", ["onnxruntime", "openvino"])
+def test_inference_beside_another_library(peer: str, case: LayerCase, benchmark: Any) -> None:
+    """A first impression where it is installed; `benchmarks.peers` measures all, and stores it."""
+    pytest.importorskip(peer)
+
+    def ready(name: str, case: LayerCase) -> Any:
+        module = import_module(f"benchmarks.peers.libraries.{PEERS[name].file}")
+        module.set_threads(torch.get_num_threads())
+        layer = getattr(module, PEERS[name].layer)(make_work(case, training=False))
+        layer.prepare()
+        return layer
+
+    for name in ("fastrnn", peer):
+        layer = ready(name, short(case))
+        wrong = what_is_wrong(short(case), False, layer.results(layer.run()))
+        assert not wrong, f"{name} is wrong, so its speed means nothing: {wrong}"
+    ours, theirs = (ready(name, case).run for name in ("fastrnn", peer))
+    comparison = side_by_side(theirs, ours, seconds=3.0)
+    benchmark.pedantic(ours, rounds=5, warmup_rounds=1)
+    benchmark.extra_info.update(ratio=comparison.ratio.as_dict())
+    print(f"{case.name}; inference: {comparison.ratio.p50:.2f} times the speed of {peer}")
