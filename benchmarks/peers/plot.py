@@ -47,8 +47,9 @@ def draw(results: Results, path: Path = IMAGE) -> None:
         figure, panels = plt.subplots(len(MODES), 1, figsize=(10, 7), sharex=True)
         for axes, mode in zip(panels, MODES, strict=True):
             _panel(axes, results, mode)
-        panels[0].legend(loc="upper left", ncols=3, fontsize="small")
-        figure.tight_layout()
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="upper center", ncols=len(labels), fontsize="small")
+        figure.tight_layout(rect=(0, 0, 1, 0.96))
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
@@ -68,16 +69,18 @@ def points(results: Results, mode: str, peer: str) -> tuple[list[float], list[fl
 
 
 def _panel(axes: Axes, results: Results, mode: str) -> None:
-    for peer, marker in _MARKERS.items():
+    for index, (peer, marker) in enumerate(_MARKERS.items()):
         places, ratios = points(results, mode, peer)
         if not places:
             continue
         # Torch is measured on every shape, the others on some of them.
         size, alpha = (12, 0.5) if peer == BASELINE else (40, 0.9)
         label = PEERS[peer].label
-        axes.scatter(places, ratios, s=size, alpha=alpha, marker=marker, label=label)
+        style = {"color": f"C{index}", "marker": marker, "label": label}
+        axes.scatter(places, ratios, s=size, alpha=alpha, **style)
     axes.axhline(1, color="black", linewidth=0.8)
-    axes.set_yscale("log")
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("time / fastrnn's time")
     axes.set_title(f"{mode}, 2 threads, one direction", fontsize="medium")
     ticks = [(h, b) for h in HIDDEN_SIZES for b in BATCH_SIZES]
