@@ -8,6 +8,7 @@
 #include <string>
 
 #include "cpu/lstm_cpu.h"
+#include "cpu/sizes.h"
 
 namespace py = pybind11;
 
@@ -15,9 +16,20 @@ namespace {
 
 using Address = std::uintptr_t;
 
+// The address of an array that may be absent (0).
 template <class T>
-T* pointer(Address address) {
+T* optional(const char* name, Address address) {
+  if (address % alignof(T) != 0)
+    throw std::invalid_argument(std::string(name) + " is at address " + std::to_string(address) +
+                                "; it should be at a multiple of " + std::to_string(alignof(T)));
   return reinterpret_cast<T*>(address);
+}
+
+template <class T>
+T* required(const char* name, Address address) {
+  if (address == 0)
+    throw std::invalid_argument(std::string(name) + " is 0; it should be the address of an array");
+  return optional<T>(name, address);
 }
 
 std::vector<std::string> usable_isas() {
@@ -39,9 +51,10 @@ class Call {
        Address lengths, Address reset, Address state_mask, int64_t num_threads)
       : isa_(fastrnn::select_instruction_set(isa)),
         float64_(float64),
-        shape_{seq_len, batch_size, input_size, hidden_size, num_directions, num_gates},
-        lengths_(checked(pointer<const int64_t>(lengths), shape_)),
-        reset_(pointer<const uint8_t>(reset)),
+        shape_(checked({seq_len, batch_size, input_size, hidden_size, num_directions, num_gates},
+                       num_threads, float64)),
+        lengths_(checked(optional<const int64_t>("lengths", lengths), shape_)),
+        reset_(optional<const uint8_t>("reset", reset)),
         state_mask_(state_mask),
         plan_(shape_, lengths_, num_threads) {}
 
@@ -64,11 +77,22 @@ class Call {
                Address y, Address h_n, Address c_n, Address reserve, Address workspace) const {
     const auto run = [&]<class T>(T) {
       const fastrnn::LstmForward<T> args{
-          shape_,           pointer<T>(x),           pointer<T>(w_ih), pointer<T>(w_hh),
-          pointer<T>(bias), pointer<T>(h_0),         pointer<T>(c_0),  lengths_,
-          reset_,           pointer<T>(state_mask_), pointer<T>(y),    pointer<T>(h_n),
-          pointer<T>(c_n),  pointer<T>(reserve)};
-      fastrnn::lstm_forward<T>(isa_, args, plan_, pointer<T>(workspace));
+          .shape = shape_,
+          .x = required<T>("x", x),
+          .w_ih = required<T>("w_ih", w_ih),
+          .w_hh = required<T>("w_hh", w_hh),
+          .bias = optional<T>("bias", bias),
+          .h_0 = optional<T>("h_0", h_0),
+          .c_0 = optional<T>("c_0", c_0),
+          .lengths = lengths_,
+          .reset = reset_,
+          .state_mask = optional<T>("state_mask", state_mask_),
+          .y = required<T>("y", y),
+          .h_n = required<T>("h_n", h_n),
+          .c_n = required<T>("c_n", c_n),
+          .reserve = optional<T>("reserve", reserve),
+      };
+      fastrnn::lstm_forward<T>(isa_, args, plan_, required<T>("workspace", workspace));
     };
     float64_ ? run(double{}) : run(float{});
   }
@@ -77,33 +101,44 @@ class Call {
                 Address reserve, Address grad_y, Address grad_h_n, Address grad_c_n, Address grad_x,
                 Address grad_w_ih, Address grad_w_hh, Address grad_bias, Address grad_h_0,
                 Address grad_c_0, Address workspace) const {
+    if (!grad_w_ih != !grad_w_hh || !grad_w_ih != !grad_bias)
+      throw std::invalid_argument(
+          "of grad_w_ih, grad_w_hh and grad_bias some are 0; all of them should be, or none");
     const auto run = [&]<class T>(T) {
-      const fastrnn::LstmBackward<T> args{shape_,
-                                          pointer<T>(x),
-                                          pointer<T>(w_ih),
-                                          pointer<T>(w_hh),
-                                          pointer<T>(h_0),
-                                          pointer<T>(c_0),
-                                          lengths_,
-                                          reset_,
-                                          pointer<T>(state_mask_),
-                                          pointer<T>(y),
-                                          pointer<T>(reserve),
-                                          pointer<T>(grad_y),
-                                          pointer<T>(grad_h_n),
-                                          pointer<T>(grad_c_n),
-                                          pointer<T>(grad_x),
-                                          pointer<T>(grad_w_ih),
-                                          pointer<T>(grad_w_hh),
-                                          pointer<T>(grad_bias),
-                                          pointer<T>(grad_h_0),
-                                          pointer<T>(grad_c_0)};
-      fastrnn::lstm_backward<T>(isa_, args, plan_, pointer<T>(workspace));
+      const fastrnn::LstmBackward<T> args{
+          .shape = shape_,
+          .x = required<T>("x", x),
+          .w_ih = required<T>("w_ih", w_ih),
+          .w_hh = required<T>("w_hh", w_hh),
+          .h_0 = optional<T>("h_0", h_0),
+          .c_0 = optional<T>("c_0", c_0),
+          .lengths = lengths_,
+          .reset = reset_,
+          .state_mask = optional<T>("state_mask", state_mask_),
+          .y = required<T>("y", y),
+          .reserve = required<T>("reserve", reserve),
+          .grad_y = optional<T>("grad_y", grad_y),
+          .grad_h_n = optional<T>("grad_h_n", grad_h_n),
+          .grad_c_n = optional<T>("grad_c_n", grad_c_n),
+          .grad_x = optional<T>("grad_x", grad_x),
+          .grad_w_ih = optional<T>("grad_w_ih", grad_w_ih),
+          .grad_w_hh = optional<T>("grad_w_hh", grad_w_hh),
+          .grad_bias = optional<T>("grad_bias", grad_bias),
+          .grad_h_0 = required<T>("grad_h_0", grad_h_0),
+          .grad_c_0 = required<T>("grad_c_0", grad_c_0),
+      };
+      fastrnn::lstm_backward<T>(isa_, args, plan_, required<T>("workspace", workspace));
     };
     float64_ ? run(double{}) : run(float{});
   }
 
  private:
+  static fastrnn::LstmShape checked(const fastrnn::LstmShape& shape, int64_t num_threads,
+                                    bool float64) {
+    fastrnn::check_sizes(shape, num_threads, float64 ? sizeof(double) : sizeof(float));
+    return shape;
+  }
+
   // The last line of defence: a length outside of the arrays would write outside of them.
   static const int64_t* checked(const int64_t* lengths, const fastrnn::LstmShape& shape) {
     for (int64_t row = 0; lengths && row < shape.batch_size; ++row)

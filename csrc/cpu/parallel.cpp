@@ -4,7 +4,7 @@
 #include <pthread.h>
 
 #include <atomic>
-#include <system_error>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -29,12 +29,33 @@ struct Team {
   const std::function<void(int64_t)>& body;
   int64_t count;
   std::atomic<int64_t> next{0};
+  std::atomic<bool> has_failed{false};
+  std::exception_ptr failure{};  // of the thread that set `has_failed`; read when all have ended
 };
 
-// The team may be smaller than asked for, so its members take indices until none is left.
-void work(void* data) {
+// The team may be smaller than asked for, so its members take indices until none is left. Nothing
+// may be thrown out of here: on a thread of the pool that would end the process.
+void work(void* data) noexcept {
   Team& team = *static_cast<Team*>(data);
-  for (int64_t i = team.next++; i < team.count; i = team.next++) team.body(i);
+  try {
+    for (int64_t i = team.next++; i < team.count; i = team.next++) team.body(i);
+  } catch (...) {
+    if (!team.has_failed.exchange(true)) team.failure = std::current_exception();
+    team.next = team.count;  // what nobody has begun is left out
+  }
+}
+
+// Runs the team on plain threads, as many as there are to be had.
+void run_on_threads(Team& team) {
+  std::vector<std::thread> threads;
+  try {
+    threads.reserve(team.count - 1);
+    while (static_cast<int64_t>(threads.size()) < team.count - 1) threads.emplace_back(work, &team);
+  } catch (const std::exception&) {
+    // No more threads, or no memory for them: those that are there do all the work.
+  }
+  work(&team);
+  for (std::thread& thread : threads) thread.join();
 }
 
 }  // namespace
@@ -45,18 +66,11 @@ void parallel_run(int64_t count, const std::function<void(int64_t)>& body) {
     return;
   }
   Team team{body, count};
-  if (const GompParallel openmp = find_openmp()) {
+  if (const GompParallel openmp = find_openmp())
     openmp(work, &team, static_cast<unsigned>(count), 0);
-    return;
-  }
-  std::vector<std::thread> threads;
-  try {
-    for (int64_t i = 1; i < count; ++i) threads.emplace_back(work, &team);
-  } catch (const std::system_error&) {
-    // No more threads to be had: those that are there do all the work.
-  }
-  work(&team);
-  for (std::thread& thread : threads) thread.join();
+  else
+    run_on_threads(team);
+  if (team.failure) std::rethrow_exception(team.failure);
 }
 
 }  // namespace fastrnn
