@@ -29,7 +29,7 @@ SOURCES := $(shell find fastrnn csrc -type f -not -path '*/__pycache__/*' -not -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test thorough lint format bench bench-peers resources dev clean
+.PHONY: help demo test thorough sanitize lint format bench bench-peers resources dev clean
 
 help: ## Show this list
 	@echo "fastrnn: make <command>"
@@ -43,6 +43,9 @@ test: $(VENV)/test.stamp ## Install, then run the tests (TEST_ARGS="-k name" to 
 
 thorough: $(VENV)/test.stamp ## Search 2,000 random problems for a wrong result of the kernels
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/recurrence -k random_problems
+
+sanitize: $(VENV)/test.stamp ## Run the CPU kernels under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
+	NATIVE_GRID=full $(BIN)/pytest tests/native -s
 
 lint: $(VENV)/dev.stamp ## Check style and types: ruff, mypy, clang-format
 	$(BIN)/pre-commit run --all-files
