@@ -20,7 +20,7 @@ from fastrnn.recurrence import dispatch
 from fastrnn.recurrence.backends.base import Backend, OutputGrads, WantedGrads
 from fastrnn.recurrence.backends.eager import reference_gradients
 from fastrnn.recurrence.checkpoint import Checkpointed
-from fastrnn.recurrence.problem import LayerArgs, Problem, leaves_nothing_out
+from fastrnn.recurrence.problem import LayerArgs, Problem, check_like, leaves_nothing_out
 from fastrnn.recurrence.reference import lstm_reference
 from fastrnn.recurrence.trial_calls import Call, Results, named_results
 
@@ -100,14 +100,36 @@ def _backward(
 ) -> tuple[Tensor, ...]:
     args = LayerArgs(*inputs[: len(LayerArgs._fields)])
     y, reserve, backend, wanted, *rest = inputs[len(LayerArgs._fields) :]
-    problem = _in_segments(Problem.from_args(args, training=True), *rest)
     output_grads = OutputGrads(grad_y, grad_h_n, grad_c_n)
+    describe = Problem.of if _checked.here else Problem.from_args
+    problem = _in_segments(describe(args, training=True), *rest)
+    runner = _runner(backend, problem)
+    if not _checked.here:
+        _check_results(problem, args.x, y, reserve, runner, output_grads)
     with _no_autocast(args.x):
-        grads = _runner(backend, problem).backward(
-            problem, args, y, reserve, output_grads, WantedGrads(*wanted)
-        )
+        grads = runner.backward(problem, args, y, reserve, output_grads, WantedGrads(*wanted))
     # An operator cannot return None: an unwanted gradient is an empty tensor here.
     return tuple(args.x.new_empty(0) if grad is None else grad for grad in grads)
+
+
+def _check_results(
+    problem: Problem,
+    x: Tensor,
+    y: Tensor,
+    reserve: Tensor,
+    runner: Backend | Checkpointed,
+    grads: OutputGrads,
+) -> None:
+    """Check what forward gave, and its gradients: kernels would read beyond the ends of less."""
+    p = problem
+    state = (p.num_directions, p.batch_size)
+    if not p.checkpoint_every:  # segments are run again without it
+        check_like(x, "y", y, p.output_shape)
+    check_like(x, "reserve", reserve, runner.reserve_shape(p))
+    shapes = (p.output_shape, (*state, p.state_size), (*state, p.hidden_size))
+    for name, grad, shape in zip(grads._fields, grads, shapes, strict=True):
+        if grad is not None:
+            check_like(x, f"grad_{name}", grad, shape)
 
 
 def _forward_fake(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -208,24 +230,32 @@ class _Lstm(torch.autograd.Function):
                 grads = ctx.recording.gradients(output_grads, wanted)
             ctx.recording = None
         else:
-            grads = torch.ops.fastrnn.lstm_backward(
-                *output_grads, *tensors, y, reserve, ctx.backend, list(wanted), ctx.every
+            grads = _with_checked(
+                torch.ops.fastrnn.lstm_backward,
+                *(*output_grads, *tensors, y, reserve, ctx.backend, list(wanted), ctx.every),
             )
             grads = tuple(g if want else None for g, want in zip(grads, wanted, strict=True))
         return None, None, None, *grads, *[None] * (len(tensors) - len(grads))
 
 
-def _undifferentiated(*inputs: Any) -> tuple[Tensor, ...]:
-    """Call the operator past `_forward_autograd`."""
-    operator = torch.ops.fastrnn.lstm_forward
-    if torch.compiler.is_compiling():  # which cannot trace the guard, and records no gradients here
+def _with_checked(operator: Any, *inputs: Any) -> tuple[Tensor, ...]:
+    """Call an operator with what `lstm_layer` has checked."""
+    if torch.compiler.is_compiling():  # which cannot trace the guard
         return operator(*inputs)  # type: ignore[no-any-return]
     _checked.here = True
     try:
-        with torch._C._AutoDispatchBelowAutograd():
-            return operator(*inputs)  # type: ignore[no-any-return]
+        return operator(*inputs)  # type: ignore[no-any-return]
     finally:
         _checked.here = False
+
+
+def _undifferentiated(*inputs: Any) -> tuple[Tensor, ...]:
+    """Call the operator past `_forward_autograd`."""
+    operator = torch.ops.fastrnn.lstm_forward
+    if torch.compiler.is_compiling():  # which records no gradients here
+        return operator(*inputs)  # type: ignore[no-any-return]
+    with torch._C._AutoDispatchBelowAutograd():
+        return _with_checked(operator, *inputs)
 
 
 def _forward_autograd(*inputs: Any) -> tuple[Tensor, ...]:

@@ -201,17 +201,17 @@ def _check(args: LayerArgs) -> None:
     proj_size = 0
     if args.w_hr is not None:
         proj_size = args.w_hr.shape[1]
-        _check_like(x, "w_hr", args.w_hr, (num_directions, proj_size, hidden_size))
+        check_like(x, "w_hr", args.w_hr, (num_directions, proj_size, hidden_size))
     state_size = proj_size or hidden_size
     gates = num_gates * hidden_size
-    _check_like(x, "w_ih", w_ih, (num_directions, gates, input_size))
-    _check_like(x, "w_hh", w_hh, (num_directions, gates, state_size))
+    check_like(x, "w_ih", w_ih, (num_directions, gates, input_size))
+    check_like(x, "w_hh", w_hh, (num_directions, gates, state_size))
     if args.bias is not None:
-        _check_like(x, "bias", args.bias, (num_directions, gates))
+        check_like(x, "bias", args.bias, (num_directions, gates))
     if args.h_0 is not None:
-        _check_like(x, "h_0", args.h_0, (num_directions, batch_size, state_size))
+        check_like(x, "h_0", args.h_0, (num_directions, batch_size, state_size))
     if args.c_0 is not None:
-        _check_like(x, "c_0", args.c_0, (num_directions, batch_size, hidden_size))
+        check_like(x, "c_0", args.c_0, (num_directions, batch_size, hidden_size))
     if args.lengths is not None:
         _check_lengths_of(x, args.lengths)
     _check_options(args, gates, state_size)
@@ -260,19 +260,19 @@ def _check_options(args: LayerArgs, gates: int, state_size: int) -> None:
     seq_len, batch_size, _ = x.shape
     hidden_size = args.w_hh.shape[2] if args.w_hr is None else args.w_hr.shape[2]
     if args.norm is not None:
-        _check_like(x, "norm", args.norm, (num_directions, 2 * gates + 2 * hidden_size))
+        check_like(x, "norm", args.norm, (num_directions, 2 * gates + 2 * hidden_size))
     if args.reset is not None:
         check_reset(args.reset, (seq_len, batch_size))
         if args.reset.device != x.device:
             raise ValueError(f"reset is on {args.reset.device}; it should be, as x, on {x.device}")
     if args.recurrent_mask is not None:
         shape = (num_directions, batch_size, state_size)
-        _check_like(x, "recurrent_mask", args.recurrent_mask, shape)
+        check_like(x, "recurrent_mask", args.recurrent_mask, shape)
     if args.zoneout is not None:
         steps, rows = args.zoneout.shape[1:3] if args.zoneout.dim() == 4 else (seq_len, batch_size)
         steps, rows = 1 if steps == 1 else seq_len, 1 if rows == 1 else batch_size
         full = (num_directions, steps, rows, state_size + hidden_size)
-        _check_like(x, "zoneout", args.zoneout, full)
+        check_like(x, "zoneout", args.zoneout, full)
 
 
 def check_reset(reset: Tensor, shape: tuple[int, ...]) -> None:
@@ -378,7 +378,16 @@ def _check_floating(name: str, tensor: Tensor) -> None:
         )
 
 
-def _check_like(x: Tensor, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+def check_like(x: Tensor, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Check a tensor's shape, and its dtype and device against those of x.
+
+    Raises
+    ------
+    TypeError
+        If it is no tensor, or of another dtype.
+    ValueError
+        If its shape or its device is another.
+    """
     _check_floating(name, tensor)
     if tensor.shape != shape:
         raise ValueError(f"{name} has shape {_shape(tensor)}; it should be {list(shape)}")

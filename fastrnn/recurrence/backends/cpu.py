@@ -136,7 +136,7 @@ class CpuBackend:
     ) -> InputGrads:
         """Run the layer backward; the weight gradients come all together or not at all."""
         p, dense = problem, _dense(args)
-        x, w_ih, y = dense.x, dense.w_ih, _dense_tensor(y)
+        x, w_ih, y, reserve = dense.x, dense.w_ih, _dense_tensor(y), reserve.contiguous()
         grad_y, grad_h_n, grad_c_n = (None if g is None else _dense_tensor(g) for g in grads)
         wants_weights = wanted.w_ih or wanted.w_hh or wanted.bias
         grad_x = x.new_empty(p.num_directions, *x.shape) if wanted.x else None

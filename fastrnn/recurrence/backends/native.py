@@ -6,17 +6,22 @@ import functools
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 from torch import Tensor
 
 from fastrnn._version import __version__
+from fastrnn.recurrence.problem import Problem
 
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
-# How torch's allocator for the CPU says that there is no memory, and that a size in bytes overflows.
-_OUT_OF_MEMORY = ("DefaultCPUAllocator", "Storage size calculation overflowed", "numel: integer")
+# How torch says that there is no memory, and that a tensor's size overflows.
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "std::bad_alloc",
+    "Storage size calculation overflowed",
+    "numel: integer multiplication overflow",
+)
 
 
 def import_native(name: str) -> tuple[ModuleType | None, list[str]]:
@@ -38,19 +43,24 @@ def address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def raises_memory_error(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Let a function raise `MemoryError` where torch cannot allocate a tensor on the CPU.
+def raises_memory_error(method: _Method) -> _Method:
+    """Let a backend's method raise `MemoryError` where a tensor cannot be allocated on the CPU.
 
-    Torch itself raises a `RuntimeError`, which tells nobody apart from any other.
+    Torch itself raises a `RuntimeError`, which nobody can tell from any other.
     """
 
-    @functools.wraps(function)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+    @functools.wraps(method)
+    def wrapped(self: Any, problem: Problem, *args: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            return method(self, problem, *args)
         except RuntimeError as error:
             if any(words in str(error) for words in _OUT_OF_MEMORY):
-                raise MemoryError(str(error)) from error
+                p = problem
+                raise MemoryError(
+                    f"not enough memory for x of shape [{p.seq_len}, {p.batch_size}, "
+                    f"{p.input_size}] through {p.hidden_size} hidden units in "
+                    f"{p.num_directions} direction(s): {error}"
+                ) from error
             raise
 
-    return wrapped
+    return cast(_Method, wrapped)
