@@ -61,6 +61,52 @@ def test_only_wanted_gradients_are_computed() -> None:
         assert [g.numel() > 0 for g in found] == list(wanted)
 
 
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"y": (4, 3, 6)}, ValueError, r"y has shape \[4, 3, 6\]; it should be \[5, 3, 6\]"),
+        ({"reserve": (0,)}, ValueError, r"reserve has shape \[0\]; it should be \[5, 3, 1, 5, 6\]"),
+        ({"y": torch.float64}, TypeError, r"y has dtype torch.float64, but x has torch.float32"),
+        ({"reserve": torch.float64}, TypeError, r"reserve has dtype torch.float64"),
+        ({"grad_y": (1,)}, ValueError, r"grad_y has shape \[1\]; it should be \[5, 3, 6\]"),
+        (
+            {"grad_h_n": (3, 6)},
+            ValueError,
+            r"grad_h_n has shape \[3, 6\]; it should be \[1, 3, 6\]",
+        ),
+        ({"grad_c_n": (1, 3, 5)}, ValueError, r"grad_c_n has shape \[1, 3, 5\]"),
+    ],
+)
+def test_a_program_cannot_hand_less_to_backward_than_kernels_read(
+    changed: dict[str, tuple[int, ...] | torch.dtype], error: type[Exception], message: str
+) -> None:
+    args, grads = Case(5, 3, 4, 6).build()
+    args = detached(args)
+    y, _, _, reserve = torch.ops.fastrnn.lstm_forward(*args, "cpu", True)
+    given = dict(zip(("grad_y", "grad_h_n", "grad_c_n"), grads, strict=True))
+    given |= {"y": y, "reserve": reserve}
+    for name, change in changed.items():
+        wrong = isinstance(change, torch.dtype)
+        given[name] = given[name].to(change) if wrong else torch.zeros(change)
+    y, reserve = given.pop("y"), given.pop("reserve")
+    with pytest.raises(error, match=message):
+        torch.ops.fastrnn.lstm_backward(
+            *given.values(), *args, y, reserve, "cpu", list(WantedGrads())
+        )
+
+
+def test_the_reserve_may_be_strided() -> None:
+    args, grads = Case(5, 3, 4, 6).build()
+    args = detached(args)
+    y, _, _, reserve = torch.ops.fastrnn.lstm_forward(*args, "cpu", True)
+    strided = reserve.transpose(0, 1).contiguous().transpose(0, 1)
+    runs = [
+        torch.ops.fastrnn.lstm_backward(*grads, *args, y, kept, "cpu", list(WantedGrads()))
+        for kept in (reserve, strided)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+
 @pytest.mark.parametrize("backend", ["cpu", "eager"])
 def test_gradients_of_gradients(backend: str) -> None:
     args, _ = Case(3, 2, 2, 3, 2, "random", states=True, dtype=torch.float64).build()
