@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fastrnn.recurrence.backends import recycling
 from fastrnn.recurrence.backends.base import (
     ForwardResult,
     InputGrads,
@@ -102,7 +103,7 @@ class CpuBackend:
         y = x.new_empty(p.seq_len, p.batch_size, p.num_directions * p.hidden_size)
         h_n = x.new_empty(p.num_directions, p.batch_size, p.hidden_size)
         c_n = torch.empty_like(h_n)
-        reserve = args.x.new_empty(self.reserve_shape(p))
+        reserve = recycling.empty(args.x, self.reserve_shape(p))
         call = self._call(p, dense)
         workspace = x.new_empty(call.forward_workspace())
         call.forward(
