@@ -26,7 +26,16 @@ GRID = () if os.environ.get("NATIVE_GRID") == "full" else ("--short",)
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    # Threads that wait leave the cores to others; the first data race ends the program.
+    settings = {"OMP_WAIT_POLICY": "passive", "TSAN_OPTIONS": "halt_on_error=1"}
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+        env={**os.environ, **settings},
+    )
 
 
 def why_not(sanitizer: str, folder: Path) -> str | None:
