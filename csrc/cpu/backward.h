@@ -296,7 +296,7 @@ struct BackwardRows {
   void run() {
     const int64_t parts = member.num_parts;
     const int64_t last = task.lengths[0] - 1;
-    int64_t active = rows_at(last, 0);
+    int64_t active = last < 0 ? 0 : rows_at(last, 0);
     int64_t slot = 0;
     member.run_phase([&](int64_t part) {
       const Part own = l.part(part, parts);

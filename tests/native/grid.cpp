@@ -233,6 +233,18 @@ std::vector<Case> large_cases() {
                          true,
                          threads,
                          seed});
+        cases.push_back({{70, 1, 20, 96, D, G},
+                         lengths,
+                         even,
+                         even,
+                         !even,
+                         even,
+                         even,
+                         !even,
+                         even,
+                         true,
+                         threads,
+                         seed});
         cases.push_back({{16, 2, 130, 100, D, G},
                          lengths,
                          true,
