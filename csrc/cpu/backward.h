@@ -5,6 +5,7 @@
 // gradients by one product, so gate gradients never leave the cache.
 #pragma once
 
+#include "direct.h"
 #include "forward.h"
 
 namespace fastrnn::FASTRNN_ISA {
@@ -105,6 +106,7 @@ struct BackwardRows {
   Member& member;
   const T* packed;
   T* weight_gradient;
+  const bool wants_weights;
   const Layout l;
   const int64_t D, B;
   T *dh, *dc, *gates, *operands;
@@ -116,6 +118,7 @@ struct BackwardRows {
         member(member),
         packed(packed),
         weight_gradient(weight_gradient),
+        wants_weights(args.grad_w_ih != nullptr),
         l(Layout::make(args.shape, W, args.grad_x != nullptr)),
         D(args.shape.num_directions),
         B(args.shape.batch_size) {
@@ -231,6 +234,17 @@ struct BackwardRows {
       for_each_tile<N>(rows, Body{*this, first_vector * W});
     }
 
+    template <int R, int N>
+    FASTRNN_INLINE void multiply(Tile<T, R, N>& tile, const T* from, int64_t column) const {
+      const Layout& l = self.l;
+      if (panels)
+        return tile.multiply_add(from, l.gate_row, 1, panels + l.gates * column, N * W, l.gates);
+      const int64_t columns = into_grad_x ? l.I : l.H;
+      const T* weights = into_grad_x ? self.args.w_ih : self.args.w_hh;
+      weights += self.task.direction * l.G * l.H * columns + column;
+      tile.multiply_add(from, l.gate_row, 1, weights, columns, l.gates);
+    }
+
     struct Body {
       const Product& product;
       int64_t column;
@@ -241,8 +255,7 @@ struct BackwardRows {
         const Layout& l = self.l;
         Tile<T, R, N> tile;
         tile.zero();
-        tile.multiply_add(product.step_gates + first * l.gate_row, l.gate_row, 1,
-                          product.panels + l.gates * column, N * W, l.gates);
+        product.multiply(tile, product.step_gates + first * l.gate_row, column);
         for (int j = 0; j < R; ++j) {
           T* to = product.into_grad_x ? self.grad_x(self.frame(first + j, product.s)) + column
                                       : self.dh + (first + j) * l.padded_H + column;
@@ -258,7 +271,7 @@ struct BackwardRows {
   void differentiate_step(int64_t s, int64_t active, int64_t slot, const Part& own) {
     for (int64_t row = 0; row < active; ++row) {
       differentiate_gates(row, s, gates + (slot + row) * l.gate_row, own);
-      if (weight_gradient && own.has_row(row))
+      if (wants_weights && own.has_row(row))
         collect_operands(row, s, operands + (slot + row) * l.operand_row);
     }
   }
@@ -272,17 +285,40 @@ struct BackwardRows {
     if (args.state_mask || args.reset)
       for (int64_t row = 0; row < active; ++row) leave_step(row, s, own);
     if (!args.grad_x) return;
-    const Product of_input{*this, step_gates, s, active, packed + l.gates * l.padded_H, true};
+    const T* panels = packed ? packed + l.gates * l.padded_H : nullptr;
+    const Product of_input{*this, step_gates, s, active, panels, true};
     const int64_t vectors = l.padded_I / W;
     for (int64_t v = 4 * own.index; v < vectors; v += 4 * own.count)
       for_each_panel(v, v + 4 < vectors ? v + 4 : vectors, of_input);
   }
 
   void add_weight_gradient(int64_t rows, const Part& own) const {
+    if (!packed) return write_weight_gradient(rows, own);
     const WeightGradient<T> product{l, gates, operands, rows, weight_gradient};
     if (own.count == 1) return for_each_panel(0, l.gates / W, product);
     for (int64_t gate = 0; gate < l.gates; gate += l.padded_H)
       for_each_panel((gate + own.begin) / W, (gate + own.end) / W, product);
+  }
+
+  // In place, from all steps of the call.
+  void write_weight_gradient(int64_t rows, const Part& own) const {
+    for (int64_t gate = 0; gate < l.G; ++gate) {
+      const T* from = gates + gate * l.padded_H + own.begin;
+      const int64_t units = own.real_end - own.begin;
+      const int64_t to = (task.direction * l.G + gate) * l.H + own.begin;
+      const auto write = [&](const T* operand, T* grad, int64_t columns) {
+        for_each_panel(0, (columns + W - 1) / W,
+                       DirectGradient<T>{from, l.gate_row, operand, l.operand_row, rows, units,
+                                         grad + to * columns, columns});
+      };
+      write(operands, args.grad_w_ih, l.I);
+      write(operands + l.I, args.grad_w_hh, l.H);
+      for (int64_t u = 0; u < units; ++u) {
+        T sum = 0;
+        for (int64_t row = 0; row < rows; ++row) sum += from[row * l.gate_row + u];
+        args.grad_bias[to + u] = sum;
+      }
+    }
   }
 
   // Rows of which step `s` exists.
@@ -310,7 +346,7 @@ struct BackwardRows {
       member.run_phase([&](int64_t part) {
         const Part own = l.part(part, parts);
         propagate_step(s, active, slot, own);
-        if (full && weight_gradient) add_weight_gradient(slot + active, own);
+        if (full && wants_weights) add_weight_gradient(slot + active, own);
         if (!full) differentiate_step(s - 1, next_active, next_slot, own);
       });
       if (full && s > 0)
@@ -321,7 +357,9 @@ struct BackwardRows {
       active = next_active;
     }
     member.run_phase([&](int64_t part) {
-      for (int64_t row = 0; row < task.num_rows; ++row) finish(row, l.part(part, parts));
+      const Part own = l.part(part, parts);
+      for (int64_t row = 0; row < task.num_rows; ++row) finish(row, own);
+      if (last < 0 && wants_weights && !packed) write_weight_gradient(0, own);
     });
   }
 };

@@ -6,6 +6,7 @@
 // of the blocks, and all of them make a step.
 #pragma once
 
+#include "direct.h"
 #include "layout.h"
 #include "team.h"
 #include "tile.h"
@@ -87,7 +88,7 @@ struct ForwardRows {
     state[0] = scratch;
     state[1] = state[0] + task.num_rows * l.state_row;
     c = state[1] + task.num_rows * l.state_row;
-    const bool projects = task.num_rows == 1 && l.I >= kMinProjectedInput;
+    const bool projects = packed && task.num_rows == 1 && l.I >= kMinProjectedInput;
     projected = projects ? scratch + l.forward_scratch(1) - l.projection() : nullptr;
   }
 
@@ -225,6 +226,17 @@ struct ForwardRows {
     l.G == 4 ? for_each_tile<4>(rows, tiles) : for_each_tile<3>(rows, tiles);
   }
 
+  template <int N>
+  void step_in_place(int64_t s, int64_t active, const Part& own) const {
+    const DirectGates<T> gates{args, l, task.direction};
+    T z[kDirectSteps][N][W];
+    for (int64_t unit = own.begin; unit < own.end; unit += W) {
+      gates.template run<N>(state[s % 2], active, unit, z);
+      for (int64_t row = 0; row < active; ++row)
+        apply_gates<N>(row, s, unit, z[row], state[(s + 1) % 2]);
+    }
+  }
+
   // The own units of all rows at step `s`, of which `remaining` rows have a further one.
   void step(int64_t s, int64_t active, int64_t remaining, const Part& own) const {
     T* next = state[(s + 1) % 2];
@@ -234,8 +246,11 @@ struct ForwardRows {
       for (int64_t block = own.begin / W; block < own.end / W; ++block)
         run_tiles(steps, Projection{*this, s, block});
     }
-    for (int64_t block = own.begin / W; block < own.end / W; ++block)
-      run_tiles(active, Body{*this, s, block, state[s % 2], next});
+    if (!packed)
+      l.G == 4 ? step_in_place<4>(s, active, own) : step_in_place<3>(s, active, own);
+    else
+      for (int64_t block = own.begin / W; block < own.end / W; ++block)
+        run_tiles(active, Body{*this, s, block, state[s % 2], next});
     for (int64_t row = remaining; row < active; ++row) finish(row, next, own);
     for (int64_t row = 0; row < remaining; ++row)
       prepare_step(row, s + 1, next + row * l.state_row, own);

@@ -15,9 +15,11 @@ struct Kernels {
   void (*pack_backward)(const LstmBackward<T>&, int64_t direction, int64_t parts, const Share&,
                         T* packed);
   // Take the rows of one task through all of their steps. The members of a team call it with the
-  // same scratch.
+  // same scratch. Without packed weights (null) they are read in place, which serves calls of up to
+  // kDirectSteps steps, over all rows, in a single task for each direction.
   void (*forward_rows)(const LstmForward<T>&, const RowTask&, Member&, const T* packed, T* scratch);
-  // Adds to `weight_gradient` ([I + H + 1][G * padded_H]) unless it is null.
+  // Adds to `weight_gradient` ([I + H + 1][G * padded_H]) unless it is null; without packed weights
+  // the gradients are written in place.
   void (*backward_rows)(const LstmBackward<T>&, const RowTask&, Member&, const T* packed,
                         T* scratch, T* weight_gradient);
 };

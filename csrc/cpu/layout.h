@@ -25,6 +25,9 @@ constexpr int64_t kProjectedSteps = 6;
 // Inputs below this size are not worth it.
 constexpr int64_t kMinProjectedInput = 16;
 
+// Calls of up to this many steps, over all rows, may read the weights in place.
+constexpr int64_t kDirectSteps = 16;
+
 // Of equal pieces of work, every `count`-th belongs to one thread.
 struct Share {
   int64_t index, count;
@@ -87,6 +90,9 @@ struct Layout {
     const int64_t real_end = end < H ? end : H;
     return {index, count, begin, end, real_end > begin ? real_end : begin};
   }
+
+  // Whether backward can multiply by the weights in place: only columns in whole vectors.
+  bool fits_direct_backward() const { return H == padded_H && (!wants_grad_x || I == padded_I); }
 
   // Forward: [padded_H / width][I + H][G][width] weights, then [padded_H / width][G][width] biases.
   int64_t forward_weights() const { return gates * (I + H); }

@@ -30,6 +30,10 @@ int64_t directions_per_team(const LstmShape& shape, const Plan& plan) {
   return plan.num_teams() % shape.num_directions == 0 ? 1 : shape.num_directions;
 }
 
+bool is_direct_backward(const Plan& plan, const Layout& l) {
+  return plan.is_direct_backward() && l.fits_direct_backward();
+}
+
 // Units whose rows of the gradients are written side by side: the sums lie transposed, and read
 // unit by unit each element would cost a cache line.
 constexpr int64_t kUnitsAtOnce = 16;
@@ -67,17 +71,19 @@ void write_weight_gradients(const LstmBackward<T>& args, const Layout& l, int64_
 template <class T>
 int64_t forward_workspace(const InstructionSet& isa, const LstmShape& shape, const Plan& plan) {
   const Layout l = Layout::make(shape, kernels_of<T>(isa).width, false);
-  return shape.num_directions * l.forward_packed() +
-         plan.num_teams() * l.forward_scratch(plan.max_rows());
+  const int64_t packed = plan.is_direct_forward() ? 0 : l.forward_packed();
+  return shape.num_directions * packed + plan.num_teams() * l.forward_scratch(plan.max_rows());
 }
 
 template <class T>
 int64_t backward_workspace(const InstructionSet& isa, const LstmShape& shape, const Plan& plan,
                            bool wants_grad_x, bool wants_grad_weights) {
   const Layout l = Layout::make(shape, kernels_of<T>(isa).width, wants_grad_x);
+  const bool direct = is_direct_backward(plan, l);
+  const int64_t packed = direct ? 0 : l.backward_packed();
   const int64_t sums =
-      wants_grad_weights ? directions_per_team(shape, plan) * l.weight_gradient() : 0;
-  return shape.num_directions * l.backward_packed() +
+      wants_grad_weights && !direct ? directions_per_team(shape, plan) * l.weight_gradient() : 0;
+  return shape.num_directions * packed +
          plan.num_teams() * (l.backward_scratch(plan.max_rows()) + sums);
 }
 
@@ -88,19 +94,20 @@ void lstm_forward(const InstructionSet& isa, const LstmForward<T>& args, const P
   const Layout l = Layout::make(args.shape, kernels.width, false);
   const int64_t D = args.shape.num_directions;
   const int64_t scratch_size = l.forward_scratch(plan.max_rows());
-  T* scratch = workspace + D * l.forward_packed();
+  const bool direct = plan.is_direct_forward();
+  T* scratch = workspace + (direct ? 0 : D * l.forward_packed());
   const int64_t outputs = args.shape.seq_len * args.shape.batch_size * D * l.H;
   prefer_large_pages(args.y, outputs * sizeof(T));
   prefer_large_pages(args.reserve, args.reserve ? kReservePlanes * outputs * sizeof(T) : 0);
 
-  parallel_run(plan.num_threads(), [&](int64_t thread) {
+  parallel_run(direct ? 0 : plan.num_threads(), [&](int64_t thread) {
     for (int64_t d = 0; d < D; ++d)
       kernels.pack_forward(args, d, {thread, plan.num_threads()},
                            workspace + d * l.forward_packed());
   });
   for_each_task(plan, [&](const RowTask& task, int64_t team, Member& member) {
-    kernels.forward_rows(args, task, member, workspace + task.direction * l.forward_packed(),
-                         scratch + team * scratch_size);
+    const T* packed = direct ? nullptr : workspace + task.direction * l.forward_packed();
+    kernels.forward_rows(args, task, member, packed, scratch + team * scratch_size);
   });
 }
 
@@ -112,15 +119,16 @@ void lstm_backward(const InstructionSet& isa, const LstmBackward<T>& args, const
   const int64_t D = args.shape.num_directions;
   const int64_t threads = plan.num_threads();
   const int64_t scratch_size = l.backward_scratch(plan.max_rows());
-  const int64_t sum_size = args.grad_w_ih ? l.weight_gradient() : 0;
-  T* scratch = workspace + D * l.backward_packed();
+  const bool direct = is_direct_backward(plan, l);
+  const int64_t sum_size = args.grad_w_ih && !direct ? l.weight_gradient() : 0;
+  T* scratch = workspace + (direct ? 0 : D * l.backward_packed());
   const int64_t slots = directions_per_team(args.shape, plan);
   T* sums = scratch + plan.num_teams() * scratch_size;  // [teams][slots][sum_size]
   const int64_t inputs = D * args.shape.seq_len * args.shape.batch_size * l.I;
   prefer_large_pages(args.grad_x, args.grad_x ? inputs * sizeof(T) : 0);
 
   const int64_t all_sums = plan.num_teams() * slots * sum_size;
-  parallel_run(threads, [&](int64_t thread) {
+  parallel_run(direct ? 0 : threads, [&](int64_t thread) {
     for (int64_t d = 0; d < D; ++d)
       kernels.pack_backward(args, d, plan.team_size(), {thread, threads},
                             workspace + d * l.backward_packed());
@@ -128,8 +136,8 @@ void lstm_backward(const InstructionSet& isa, const LstmBackward<T>& args, const
   });
   for_each_task(plan, [&](const RowTask& task, int64_t team, Member& member) {
     T* team_sums = sums + team * slots * sum_size;
-    kernels.backward_rows(args, task, member, workspace + task.direction * l.backward_packed(),
-                          scratch + team * scratch_size,
+    const T* packed = direct ? nullptr : workspace + task.direction * l.backward_packed();
+    kernels.backward_rows(args, task, member, packed, scratch + team * scratch_size,
                           sum_size ? team_sums + task.direction % slots * sum_size : nullptr);
   });
   if (sum_size == 0) return;

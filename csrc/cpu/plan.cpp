@@ -21,14 +21,19 @@ constexpr int64_t kMinPartWork = 2'300;
 // Weights that fit into a second-level cache of 1 MiB.
 constexpr int64_t kCachedWeights = 250'000;
 
+// Steps up to which reading weights in place is faster forward, too, even if they are in the cache.
+constexpr int64_t kDirectForwardSteps = 6;
+
+int64_t num_weights(const LstmShape& shape) {
+  return shape.num_gates * shape.hidden_size * (shape.input_size + shape.hidden_size);
+}
+
 // Threads that share a task. Rows are split first, which costs nothing; units are split where there
 // are threads without rows, or where a thread has one row and the weights exceed its cache.
 int64_t choose_team_size(const LstmShape& shape, int64_t threads) {
   const int64_t rows = shape.batch_size * shape.num_directions;
   if (rows > threads) return 1;
-  const int64_t weights =
-      shape.num_gates * shape.hidden_size * (shape.input_size + shape.hidden_size);
-  const int64_t to_fit = (weights + kCachedWeights - 1) / kCachedWeights;
+  const int64_t to_fit = (num_weights(shape) + kCachedWeights - 1) / kCachedWeights;
   const int64_t work = shape.num_gates * shape.hidden_size * shape.hidden_size;
   const auto worthwhile = static_cast<int64_t>(std::sqrt(work / kMinPartWork));
   return std::clamp<int64_t>(std::min(std::max(threads / rows, to_fit), worthwhile), 1, threads);
@@ -41,20 +46,29 @@ Plan::Plan(const LstmShape& shape, const int64_t* lengths, int64_t max_threads) 
   deal_rows(shape, lengths);
 }
 
+void Plan::choose_packing(const LstmShape& shape) {
+  const int64_t steps = shape.batch_size * shape.seq_len;
+  is_direct_backward_ = steps <= kDirectSteps;
+  // Forward in place ends in sums over lanes, which long rows of weights outweigh.
+  is_direct_forward_ =
+      is_direct_backward_ && (steps <= kDirectForwardSteps || num_weights(shape) > kCachedWeights);
+}
+
 void Plan::choose_split(const LstmShape& shape, const int64_t* lengths, int64_t max_threads) {
   const int64_t B = shape.batch_size;
   const int64_t D = shape.num_directions;
   const int64_t steps =
       lengths ? std::accumulate(lengths, lengths + B, int64_t{0}) : B * shape.seq_len;
-  const int64_t work =
-      steps * D * shape.num_gates * shape.hidden_size * (shape.input_size + shape.hidden_size);
+  const int64_t work = steps * D * num_weights(shape);
   const int64_t threads = std::clamp<int64_t>(work / kMinThreadWork, 1, max_threads);
-  team_size_ = choose_team_size(shape, threads);
+  choose_packing(shape);
+  team_size_ =
+      is_direct_backward_ ? threads / std::gcd(threads, D) : choose_team_size(shape, threads);
   // Teams whose number D divides take one direction each; otherwise every team takes part in both.
   const int64_t teams = threads / team_size_;
   const int64_t base = teams % D == 0 ? teams / D : teams;
   const int64_t rounds = (B + base * kMaxTaskRows - 1) / (base * kMaxTaskRows);
-  chunks_ = std::min(base * rounds, B);
+  chunks_ = is_direct_backward_ ? 1 : std::min(base * rounds, B);
   num_teams_ = std::min(teams, chunks_ * D);
 }
 

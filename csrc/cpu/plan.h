@@ -20,11 +20,16 @@ class Plan {
   // Threads that share a task, each with some of the hidden units.
   int64_t team_size() const { return team_size_; }
   int64_t max_rows() const { return max_rows_; }
+  // Whether there are so few steps, all in one task for each direction, that packing the weights
+  // does not pay.
+  bool is_direct_forward() const { return is_direct_forward_; }
+  bool is_direct_backward() const { return is_direct_backward_; }
   int64_t num_tasks() const { return static_cast<int64_t>(tasks_.size()); }
   // Team i takes the tasks i, i + num_teams, ...
   const RowTask& task(int64_t index) const { return tasks_[index]; }
 
  private:
+  void choose_packing(const LstmShape& shape);
   void choose_split(const LstmShape& shape, const int64_t* lengths, int64_t max_threads);
   void deal_rows(const LstmShape& shape, const int64_t* lengths);
 
@@ -32,6 +37,8 @@ class Plan {
   int64_t team_size_ = 1;
   int64_t chunks_ = 1;  // parts of the batch, per direction
   int64_t max_rows_ = 0;
+  bool is_direct_forward_ = false;
+  bool is_direct_backward_ = false;
   std::vector<int64_t> rows_, lengths_;  // of all chunks, one after the other
   std::vector<RowTask> tasks_;
 };
