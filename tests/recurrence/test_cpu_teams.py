@@ -99,3 +99,20 @@ def test_a_team_works_in_a_forked_child(threads: int) -> None:
             right = all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
             os._exit(0 if right else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("num_directions", [1, 2])
+@pytest.mark.parametrize("seq_len", [5, 200])
+def test_rows_without_a_step_hand_the_gradients_of_their_states_through(
+    seq_len: int, num_directions: int, threads: int
+) -> None:
+    args, _ = Case(seq_len, 2, 20, 70, num_directions=num_directions, states=True).build()
+    # Where every row of a task is empty there is no last step to begin with.
+    lengths = torch.tensor([seq_len if seq_len > 100 else 0, 0])
+    assert args.h_0 is not None
+    assert args.c_0 is not None
+    _, h_n, c_n = lstm_layer(args._replace(lengths=lengths), "cpu")
+    grads = torch.randn_like(h_n), torch.randn_like(c_n)
+    found = torch.autograd.grad((h_n, c_n), (args.h_0, args.c_0), grads)
+    for grad, expected in zip(found, grads, strict=True):
+        assert torch.equal(grad[:, lengths == 0], expected[:, lengths == 0])

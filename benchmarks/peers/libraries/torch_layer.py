@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import fastrnn
+from fastrnn.recurrence.backends import recycling
 
 from ..work import Array, Work
 
@@ -73,6 +74,11 @@ class FastrnnLayer(TorchLayer):
     """Our layer on the backend `cpu`; padding and lengths go in as they are."""
 
     kind = fastrnn.LSTM
+
+    def __init__(self, work: Work) -> None:
+        # What another cell left would not be counted as taken by this one.
+        recycling.clear()
+        super().__init__(work)
 
     def adopt_lengths(self) -> None:
         pass

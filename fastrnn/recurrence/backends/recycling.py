@@ -42,6 +42,11 @@ def empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.frombuffer(memory, dtype=like.dtype, count=num_elements).view(shape)
 
 
+def clear() -> None:
+    """Let go of what is kept."""
+    _kept.clear()
+
+
 def _take(num_bytes: int) -> Tensor | None:
     """Take the smallest kept block that is large enough, and not more than twice as large."""
     fitting = [
