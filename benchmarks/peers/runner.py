@@ -127,6 +127,8 @@ class CellRun:
         self._plan_rounds()
         for number in range(max((e.rounds for e in self._active()), default=0)):
             active = [e for e in self._active() if number < e.rounds]
+            if not active:  # those who had more rounds have failed
+                break
             # Who goes first changes, so that nobody always finds the same one's caches.
             start = number % len(active)
             for entrant in active[start:] + active[:start]:
