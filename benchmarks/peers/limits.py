@@ -1,9 +1,10 @@
 """How fast a cell could be on this machine at best, from the rates that `machine` measured.
 
 The products at the rate of the machine's best SGEMM and the activations at the cost of torch's
-cheapest one share the cores' vector units, so their times add up. Reading the weights once a step,
-and reading and writing the sequences once, can go on at the same time; the longest of the three is
-the limit. What can be avoided is left out: keeping gates, reading weights twice a step, padding.
+cheapest one share the cores' vector units, so their times add up. Reading the recurrent weights
+once a step, and reading and writing the sequences once, can go on at the same time; the longest of
+the three is the limit. What can be avoided is left out: keeping gates, reading weights twice a
+step, padding.
 """
 
 from __future__ import annotations
@@ -76,17 +77,16 @@ def best_sgemm(machine: dict[str, Any]) -> float:
 
 
 def _weights_ms(cell: Cell, directions: int, machine: dict[str, Any]) -> float:
-    """Every step reads the weights from where they stay: the L1 is as fast as the arithmetic.
+    """Every step reads the recurrent weights from where they stay: the L1 is as fast as arithmetic.
 
-    The threads share them, by rows of the batch or by hidden units: each reads its part.
+    The input can be multiplied for many steps at once, so its weights need not be read in each. The
+    threads share them, by rows of the batch or by hidden units: each reads its part.
     """
-    hidden, inputs = cell.layer.hidden_size, cell.layer.input_size
-    size = directions * 4 * hidden * (inputs + hidden) * _FLOAT
+    hidden = cell.layer.hidden_size
+    size = directions * 4 * hidden * hidden * _FLOAT
     if size / cell.threads <= machine["cache_bytes"]["L1"]:
         return 0.0
-    a_step = size
-    if cell.training:
-        a_step += directions * 4 * hidden * hidden * _FLOAT
+    a_step = 2 * size if cell.training else size
     lengths = draw_lengths(cell.layer)
     steps = cell.layer.seq_len if lengths is None else int(lengths.max())
     return steps * a_step / _rate(size / cell.threads, cell.threads, machine) / 1e6

@@ -19,6 +19,7 @@ from torch.autograd import forward_ad
 from fastrnn.recurrence import dispatch
 from fastrnn.recurrence.backends.base import Backend, OutputGrads, WantedGrads
 from fastrnn.recurrence.backends.eager import reference_gradients
+from fastrnn.recurrence.backends.memory import run_or_raise_memory_error
 from fastrnn.recurrence.checkpoint import Checkpointed
 from fastrnn.recurrence.problem import LayerArgs, Problem, check_like, leaves_nothing_out
 from fastrnn.recurrence.reference import lstm_reference
@@ -91,7 +92,8 @@ def _has_autocast(kind: str) -> bool:
 def _forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     problem, args, backend = _described(inputs)
     with _no_autocast(args.x):
-        y, h_n, c_n, reserve = _runner(backend, problem).forward(problem, args)
+        run = _runner(backend, problem).forward
+        y, h_n, c_n, reserve = run_or_raise_memory_error(run, problem, args)
     return y, h_n, c_n, reserve
 
 
@@ -107,7 +109,9 @@ def _backward(
     if not _checked.here:
         _check_results(problem, args.x, y, reserve, runner, output_grads)
     with _no_autocast(args.x):
-        grads = runner.backward(problem, args, y, reserve, output_grads, WantedGrads(*wanted))
+        grads = run_or_raise_memory_error(
+            runner.backward, problem, args, y, reserve, output_grads, WantedGrads(*wanted)
+        )
     # An operator cannot return None: an unwanted gradient is an empty tensor here.
     return tuple(args.x.new_empty(0) if grad is None else grad for grad in grads)
 

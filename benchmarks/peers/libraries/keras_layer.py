@@ -46,6 +46,7 @@ class KerasLayer:
         chosen = training if self.work.training else inference
         function = tf.function(chosen, jit_compile=self.jit_compile)
         self.call = function.get_concrete_function(self.x, self.mask, self.grad)
+        self.run()  # TensorFlow optimises, and XLA compiles, when it is called
 
     def run(self) -> Any:
         tensors = [t for t in (self.x, self.mask, self.grad) if t is not None]
@@ -64,10 +65,6 @@ class KerasXlaLayer(KerasLayer):
     """The same, compiled by XLA: faster for few sequences and in inference, else often slower."""
 
     jit_compile = True
-
-    def prepare(self) -> None:
-        super().prepare()
-        self.run()  # XLA compiles when it is called
 
 
 def _layer(work: Work) -> Any:

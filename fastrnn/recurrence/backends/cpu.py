@@ -18,7 +18,7 @@ from fastrnn.recurrence.backends.base import (
     WantedGrads,
     variant_reasons,
 )
-from fastrnn.recurrence.backends.native import address, import_native, raises_memory_error
+from fastrnn.recurrence.backends.native import address, import_native
 from fastrnn.recurrence.problem import LayerArgs, Problem
 
 if TYPE_CHECKING:
@@ -95,7 +95,6 @@ class CpuBackend:
         words = _wide(p.dtype).itemsize // p.dtype.itemsize
         return (p.seq_len, p.batch_size, p.num_directions, planes, words * p.hidden_size)
 
-    @raises_memory_error
     def forward(self, problem: Problem, args: LayerArgs) -> ForwardResult:
         """Run the layer; see ``csrc/lstm.h`` for what each array means."""
         p, dense = problem, _dense(args)
@@ -125,7 +124,6 @@ class CpuBackend:
             y, h_n, c_n = y.to(p.dtype), h_n.to(p.dtype), c_n.to(p.dtype)
         return ForwardResult(y, h_n, c_n, reserve)
 
-    @raises_memory_error
     def backward(
         self,
         problem: Problem,

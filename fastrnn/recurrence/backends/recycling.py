@@ -34,7 +34,7 @@ def empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:
         return like.new_empty(shape)
     block = _take(num_bytes)
     if block is None:
-        block = like.new_empty(num_bytes, dtype=torch.uint8)
+        block = _new_block(like, num_bytes)
     # torch.frombuffer holds on to this array, and to nothing else of the block, for as long as the
     # tensor's storage lives; then the block comes back.
     memory = block.numpy()
@@ -45,6 +45,16 @@ def empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:
 def clear() -> None:
     """Let go of what is kept."""
     _kept.clear()
+
+
+def _new_block(like: Tensor, num_bytes: int) -> Tensor:
+    try:
+        return like.new_empty(num_bytes, dtype=torch.uint8)
+    except RuntimeError:
+        if not _kept:
+            raise
+        clear()  # what is kept for later must not be what is missing now
+        return like.new_empty(num_bytes, dtype=torch.uint8)
 
 
 def _take(num_bytes: int) -> Tensor | None:
