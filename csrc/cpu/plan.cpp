@@ -21,6 +21,10 @@ constexpr int64_t kMinPartWork = 2'300;
 // Weights that fit into a second-level cache of 1 MiB.
 constexpr int64_t kCachedWeights = 250'000;
 
+// Weights that no cache holds: a team reads them once per step, where threads with rows of their
+// own would all read them. Measured with 20 rows: a fifth faster at 10 million, no difference at 2.
+constexpr int64_t kUncachedWeights = 4'000'000;
+
 // Steps up to which reading weights in place is faster forward, too, even if they are in the cache.
 constexpr int64_t kDirectForwardSteps = 6;
 
@@ -29,8 +33,11 @@ int64_t num_weights(const LstmShape& shape) {
 }
 
 // Threads that share a task. Rows are split first, which costs nothing; units are split where there
-// are threads without rows, or where a thread has one row and the weights exceed its cache.
+// are threads without rows, where a thread has one row and the weights exceed its cache, and where
+// they exceed all caches.
 int64_t choose_team_size(const LstmShape& shape, int64_t threads) {
+  if (num_weights(shape) > kUncachedWeights)
+    return threads / std::gcd(threads, shape.num_directions);
   const int64_t rows = shape.batch_size * shape.num_directions;
   if (rows > threads) return 1;
   const int64_t to_fit = (num_weights(shape) + kCachedWeights - 1) / kCachedWeights;

@@ -83,6 +83,12 @@ def test_rows_are_split_before_units() -> None:
     assert (plan(case, 16).num_threads, plan(case, 16).team_size) == (16, 2)
 
 
+def test_weights_beyond_all_caches_are_read_by_a_team() -> None:
+    case = Case(2, 20, 1000, 1000)
+    assert (plan(case, 2).num_threads, plan(case, 2).team_size) == (2, 2)
+    assert_right("cpu", case)
+
+
 def test_small_layers_are_not_split() -> None:
     assert plan(Case(4096, 1, 3, 32), 4).team_size == 1
 
