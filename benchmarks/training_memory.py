@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import fastrnn
+from fastrnn.recurrence.backends import recycling
 
 from .results_file import RESULTS, ROOT, environment, load, milliseconds, store
 
@@ -87,6 +88,7 @@ def kept(subject: Subject, sizes: dict[str, int]) -> dict[str, Any]:
     growth = []
     for _ in range(REPETITIONS + 1):
         gc.collect()
+        recycling.clear()  # memory of the call before, which this one would take
         before = memory("VmRSS")
         outputs = layer(x)
         growth.append(memory("VmRSS") - before)
