@@ -25,7 +25,7 @@ GompParallel find_openmp() {
   return is_forked_child ? nullptr : found;
 }
 
-struct Team {
+struct Job {
   const std::function<void(int64_t)>& body;
   int64_t count;
   std::atomic<int64_t> next{0};
@@ -33,28 +33,28 @@ struct Team {
   std::exception_ptr failure{};  // of the thread that set `has_failed`; read when all have ended
 };
 
-// The team may be smaller than asked for, so its members take indices until none is left. Nothing
+// There may be fewer threads than asked for, so they take indices until none is left. Nothing
 // may be thrown out of here: on a thread of the pool that would end the process.
 void work(void* data) noexcept {
-  Team& team = *static_cast<Team*>(data);
+  Job& job = *static_cast<Job*>(data);
   try {
-    for (int64_t i = team.next++; i < team.count; i = team.next++) team.body(i);
+    for (int64_t i = job.next++; i < job.count; i = job.next++) job.body(i);
   } catch (...) {
-    if (!team.has_failed.exchange(true)) team.failure = std::current_exception();
-    team.next = team.count;  // what nobody has begun is left out
+    if (!job.has_failed.exchange(true)) job.failure = std::current_exception();
+    job.next = job.count;  // what nobody has begun is left out
   }
 }
 
-// Runs the team on plain threads, as many as there are to be had.
-void run_on_threads(Team& team) {
+// Runs the job on plain threads, as many as there are to be had.
+void run_on_threads(Job& job) {
   std::vector<std::thread> threads;
   try {
-    threads.reserve(team.count - 1);
-    while (static_cast<int64_t>(threads.size()) < team.count - 1) threads.emplace_back(work, &team);
+    threads.reserve(job.count - 1);
+    while (static_cast<int64_t>(threads.size()) < job.count - 1) threads.emplace_back(work, &job);
   } catch (const std::exception&) {
     // No more threads, or no memory for them: those that are there do all the work.
   }
-  work(&team);
+  work(&job);
   for (std::thread& thread : threads) thread.join();
 }
 
@@ -65,12 +65,12 @@ void parallel_run(int64_t count, const std::function<void(int64_t)>& body) {
     if (count == 1) body(0);
     return;
   }
-  Team team{body, count};
+  Job job{body, count};
   if (const GompParallel openmp = find_openmp())
-    openmp(work, &team, static_cast<unsigned>(count), 0);
+    openmp(work, &job, static_cast<unsigned>(count), 0);
   else
-    run_on_threads(team);
-  if (team.failure) std::rethrow_exception(team.failure);
+    run_on_threads(job);
+  if (job.failure) std::rethrow_exception(job.failure);
 }
 
 }  // namespace fastrnn
