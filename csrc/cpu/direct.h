@@ -1,7 +1,7 @@
 // Products with the weights as they lie in memory, for calls of few steps.
 //
 // Packing reads and writes all weights before a step reads them again. A call of one step, as
-// models make that feed their output back in, is three times as fast when it reads them once, in
+// models make that feed their output back in, is faster when it reads them once, in
 // place. The same goes for the gradients of the weights, which such a call writes once and in
 // place.
 #pragma once
