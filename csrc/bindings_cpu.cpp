@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "cpu/handover.h"
 #include "cpu/lstm_cpu.h"
 #include "cpu/sizes.h"
 
@@ -168,6 +169,11 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("select_isa", &select_isa, py::arg("name") = "",
         "The named instruction set if it can run here, or the best one for an empty name.");
   const auto no_gil = py::call_guard<py::gil_scoped_release>();
+  m.def("handover_ns", &fastrnn::handover_ns, no_gil,
+        "Nanoseconds in which two threads answer each other, which decides from how many units on "
+        "they share a single row.");
+  m.def("set_handover_ns", &fastrnn::set_handover_ns, py::arg("ns"),
+        "Decide by this instead of what is measured; a negative number ends that.");
   py::class_<Call>(m, "Call", "One layer's call: its plan, and the memory and arrays it needs.")
       .def(py::init<const std::string&, bool, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
                     Address, Address, Address, int64_t>(),

@@ -88,12 +88,10 @@ struct WeightGradient {
       const Layout& l = self.l;
       T* to = self.sum + first * l.gates + column;
       Tile<T, R, N> tile;
-      for (int j = 0; j < R; ++j)
-        for (int v = 0; v < N; ++v) tile.acc[j][v] = load(to + j * l.gates + v * kWidth<T>);
+      tile.read(to, l.gates);
       tile.multiply_add(self.operands + first, 1, l.operand_row, self.gates + column, l.gate_row,
                         self.rows);
-      for (int j = 0; j < R; ++j)
-        for (int v = 0; v < N; ++v) store(to + j * l.gates + v * kWidth<T>, tile.acc[j][v]);
+      tile.write(to, l.gates);
     }
   };
 };
@@ -237,8 +235,11 @@ struct BackwardRows {
     template <int R, int N>
     FASTRNN_INLINE void multiply(Tile<T, R, N>& tile, const T* from, int64_t column) const {
       const Layout& l = self.l;
+      // The same for every width, as that of a panel depends on how the units are split.
+      constexpr int chains = R == 1 ? 4 : 1;
       if (panels)
-        return tile.multiply_add(from, l.gate_row, 1, panels + l.gates * column, N * W, l.gates);
+        return tile.template multiply_add<chains>(from, l.gate_row, 1, panels + l.gates * column,
+                                                  N * W, l.gates);
       const int64_t columns = into_grad_x ? l.I : l.H;
       const T* weights = into_grad_x ? self.args.w_ih : self.args.w_hh;
       weights += self.task.direction * l.G * l.H * columns + column;

@@ -158,9 +158,7 @@ struct ForwardRows {
       Tile<T, R, N> tile;
       tile.start(self.bias_of(block));
       tile.multiply_add(x, to_next, 1, self.weights_of(block), N * W, I);
-      for (int j = 0; j < R; ++j)
-        for (int v = 0; v < N; ++v)
-          store(self.projected + (first + j) * self.l.gates + (block * N + v) * W, tile.acc[j][v]);
+      tile.write(self.projected + first * self.l.gates + block * N * W, self.l.gates);
     }
   };
 
@@ -168,8 +166,7 @@ struct ForwardRows {
   struct Body {
     const ForwardRows& self;
     int64_t s, block;
-    const T* now;
-    T* next;
+    T (*sums)[W];  // [rows][N][W]
 
     template <int R, int N>
     FASTRNN_INLINE void run(int64_t first) const {
@@ -182,14 +179,14 @@ struct ForwardRows {
       }
       Tile<T, R, N> tile;
       tile.start(begin);
-      tile.multiply_add(now + first * l.state_row + done, l.state_row, 1,
+      tile.multiply_add(self.state[s % 2] + first * l.state_row + done, l.state_row, 1,
                         self.weights_of(block) + done * N * W, N * W, l.I + l.H - done);
-      // By way of memory: all rows' sums and one row's gates do not fit into the registers at once.
-      T sums[R][N][W];
+      // By way of memory, as all rows' sums and one row's gates do not fit into the registers at
+      // once; each tile has its own, so that none waits until those of the last one are read.
+      T(*z)[W] = sums + first * N;
+      tile.write(z[0], N * W);
       for (int j = 0; j < R; ++j)
-        for (int v = 0; v < N; ++v) store(sums[j][v], tile.acc[j][v]);
-      for (int j = 0; j < R; ++j)
-        self.template apply_gates<N>(first + j, s, block * W, sums[j], next);
+        self.template apply_gates<N>(first + j, s, block * W, z + j * N, self.state[(s + 1) % 2]);
     }
   };
 
@@ -226,6 +223,12 @@ struct ForwardRows {
     l.G == 4 ? for_each_tile<4>(rows, tiles) : for_each_tile<3>(rows, tiles);
   }
 
+  FASTRNN_INLINE void step_packed(int64_t s, int64_t active, const Part& own) const {
+    alignas(FASTRNN_VECTOR_BYTES) T sums[kMaxTaskRows * kMaxGates][W];
+    for (int64_t block = own.begin / W; block < own.end / W; ++block)
+      run_tiles(active, Body{*this, s, block, sums});
+  }
+
   template <int N>
   void step_in_place(int64_t s, int64_t active, const Part& own) const {
     const DirectGates<T> gates{args, l, task.direction};
@@ -246,11 +249,10 @@ struct ForwardRows {
       for (int64_t block = own.begin / W; block < own.end / W; ++block)
         run_tiles(steps, Projection{*this, s, block});
     }
-    if (!packed)
-      l.G == 4 ? step_in_place<4>(s, active, own) : step_in_place<3>(s, active, own);
+    if (packed)
+      step_packed(s, active, own);
     else
-      for (int64_t block = own.begin / W; block < own.end / W; ++block)
-        run_tiles(active, Body{*this, s, block, state[s % 2], next});
+      l.G == 4 ? step_in_place<4>(s, active, own) : step_in_place<3>(s, active, own);
     for (int64_t row = remaining; row < active; ++row) finish(row, next, own);
     for (int64_t row = 0; row < remaining; ++row)
       prepare_step(row, s + 1, next + row * l.state_row, own);

@@ -14,6 +14,11 @@ static inline int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+// More rows than this per task bring no further reuse of weights, but fall out of the cache.
+constexpr int64_t kMaxTaskRows = 64;
+
+constexpr int64_t kMaxGates = 4;
+
 // Gate gradients of this many (step, row) pairs are collected before they go into the weight
 // gradients: enough that a panel of them is reused from the first-level cache.
 constexpr int64_t kGradientChunkRows = 192;

@@ -8,8 +8,9 @@
 
 namespace fastrnn {
 
-// A plan depends on shapes, lengths and the number of threads only, never on timing: the weight
-// gradients are summed in the same order, and so to the same bits, on every run.
+// A plan depends on shapes, lengths, the number of threads and the machine's `handover_ns`. The
+// latter decides only whether units are split, which changes no bit of a result: the weight
+// gradients are summed in the same order on every run.
 class Plan {
  public:
   // `lengths` is [B] or null. At most `max_threads` threads; fewer where there is little to do.

@@ -32,21 +32,47 @@ struct Tile {
       for (int v = 0; v < N; ++v) acc[j][v] = load(row + v * kWidth<T>);
   }
 
+  FASTRNN_INLINE void read(const T* rows, int64_t row_size) {
+    for (int j = 0; j < R; ++j)
+      for (int v = 0; v < N; ++v) acc[j][v] = load(rows + j * row_size + v * kWidth<T>);
+  }
+
+  FASTRNN_INLINE void write(T* rows, int64_t row_size) const {
+    for (int j = 0; j < R; ++j)
+      for (int v = 0; v < N; ++v) store(rows + j * row_size + v * kWidth<T>, acc[j][v]);
+  }
+
+  FASTRNN_INLINE void add_product(const T* a, int64_t a_row, const T* b) {
+    Vec<T> bv[N];
+#pragma GCC unroll 4
+    for (int v = 0; v < N; ++v) bv[v] = load(b + v * kWidth<T>);
+#pragma GCC unroll 6
+    for (int j = 0; j < R; ++j) {
+      const T aj = a[j * a_row];
+#pragma GCC unroll 4
+      for (int v = 0; v < N; ++v) acc[j][v] += aj * bv[v];
+    }
+  }
+
+  // With several `chains` every so many-th product is summed by itself: additions to one
+  // accumulator wait for each other, 4 cycles at least, in which two units could do 8.
+  template <int chains = 1>
   FASTRNN_INLINE void multiply_add(const T* a, int64_t a_row, int64_t a_step, const T* b,
                                    int64_t b_step, int64_t count) {
-    for (int64_t k = 0; k < count; ++k) {
-      Vec<T> bv[N];
+    Tile others[chains];  // but the first, which is this tile
+    for (int i = 1; i < chains; ++i) others[i].zero();
+    int64_t k = 0;
+    for (; k + chains <= count; k += chains) {
+      add_product(a, a_row, b);
 #pragma GCC unroll 4
-      for (int v = 0; v < N; ++v) bv[v] = load(b + v * kWidth<T>);
-#pragma GCC unroll 6
-      for (int j = 0; j < R; ++j) {
-        const T aj = a[j * a_row];
-#pragma GCC unroll 4
-        for (int v = 0; v < N; ++v) acc[j][v] += aj * bv[v];
-      }
-      a += a_step;
-      b += b_step;
+      for (int i = 1; i < chains; ++i) others[i].add_product(a + i * a_step, a_row, b + i * b_step);
+      a += chains * a_step;
+      b += chains * b_step;
     }
+    for (; k < count; ++k, a += a_step, b += b_step) add_product(a, a_row, b);
+    for (int i = 1; i < chains; ++i)
+      for (int j = 0; j < R; ++j)
+        for (int v = 0; v < N; ++v) acc[j][v] += others[i].acc[j][v];
   }
 };
 

@@ -27,6 +27,14 @@ CASES = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _cores_share_a_cache() -> Iterator[None]:
+    """Units are split from as few on as where cores answer each other at once."""
+    _cpu.set_handover_ns(60)
+    yield
+    _cpu.set_handover_ns(-1)
+
+
 @pytest.fixture(params=[2, 3, 8], ids="{} threads".format)
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     before = torch.get_num_threads()
@@ -91,6 +99,26 @@ def test_weights_beyond_all_caches_are_read_by_a_team() -> None:
 
 def test_small_layers_are_not_split() -> None:
     assert plan(Case(4096, 1, 3, 32), 4).team_size == 1
+
+
+def test_the_further_the_cores_the_more_units_it_takes_to_split_them() -> None:
+    def split_from(handover_ns: float) -> int:
+        _cpu.set_handover_ns(handover_ns)
+        sizes = range(16, 1024, 16)
+        return next(h for h in sizes if plan(Case(256, 1, 3, h), 2).team_size == 2)
+
+    assert split_from(60) < split_from(350) < split_from(2000)
+
+
+def test_cores_that_never_answer_are_not_waited_for() -> None:
+    _cpu.set_handover_ns(1e300)
+    assert plan(Case(256, 1, 3, 512), 2).team_size == 1
+    assert_right("cpu", Case(256, 1, 3, 512))
+
+
+def test_the_handover_is_measured_once() -> None:
+    _cpu.set_handover_ns(-1)
+    assert 1 < _cpu.handover_ns() == _cpu.handover_ns()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
