@@ -11,9 +11,11 @@ from .accelerate import table as accelerate_table
 from .accuracy import ACCURACY_FILE
 from .calls import options_table, overhead_table
 from .cases import LAYER_CASES
+from .cpu_profile import profile_table
 from .features.table import features_table
 from .peers import plot as peers_plot
 from .peers import table as peers_table
+from .peers.results import PEERS_FILE
 from .peers.results import Results as PeersResults
 from .results_file import RESULTS, ROOT, load, milliseconds
 from .training_memory import kept_table, steps_table
@@ -22,6 +24,9 @@ README = ROOT / "README.md"
 DROP_IN = ROOT / "docs" / "drop-in.md"
 TRAINING_MEMORY = ROOT / "docs" / "training-memory.md"
 CPU_SPEED = ROOT / "docs" / "cpu-speed.md"
+
+SECOND_MACHINE = PEERS_FILE.with_name("cpu_peers_intel.json")
+"""Where ``python -m benchmarks.peers --output`` stored the cells of another machine."""
 
 
 def speed_table() -> str:
@@ -110,6 +115,10 @@ TABLES: dict[Path, dict[str, Callable[[], str]]] = {
         "shapes": lambda: peers_table.shape_table(PeersResults()),
         "limits": lambda: peers_table.limit_table(PeersResults()),
         "where": lambda: peers_table.where_text(PeersResults()),
+        "profile": profile_table,
+        "second summary": lambda: peers_table.summary_table(PeersResults(SECOND_MACHINE)),
+        "second limits": lambda: peers_table.limit_table(PeersResults(SECOND_MACHINE)),
+        "second where": lambda: peers_table.where_text(PeersResults(SECOND_MACHINE)),
     },
 }
 

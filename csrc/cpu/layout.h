@@ -30,6 +30,9 @@ constexpr int64_t kProjectedSteps = 6;
 // Inputs below this size are not worth it.
 constexpr int64_t kMinProjectedInput = 16;
 
+// What forward has kept of this many units and steps is still in the cache when backward reads it.
+constexpr int64_t kCachedUnitSteps = 50'000;
+
 // Calls of up to this many steps, over all rows, may read the weights in place.
 constexpr int64_t kDirectSteps = 16;
 
