@@ -1,7 +1,7 @@
 """Where the time of a training call goes on the CPU; measured and stored.
 
 ``python -m benchmarks.cpu_profile`` takes about two minutes on two cores. The kernels' own time is
-taken inside whole calls; its parts are the differences between calls that leave one out, in turns.
+taken inside whole calls, and divided as calls show that leave a part of it out, in turns.
 """
 
 from __future__ import annotations
@@ -43,11 +43,10 @@ SGEMM_SIZES = (1024, 512, 1024)
 
 PARTS = {
     "around the kernels": "Python, torch's differentiation and allocation",
-    "pack": "weights in the kernels' order, and back",
-    "forward": "products with the weights and activations",
+    "forward": "as in inference: products with the weights, activations",
     "keep": "gates and cell states written for backward",
-    "backward": "gate gradients, and their products with the weights",
-    "weight gradients": "their products with inputs and states",
+    "backward": "gate gradients, and their products with the recurrent weights",
+    "weight gradients": "products of gate gradients with inputs and states",
 }
 """The parts of a call, and what each is."""
 
@@ -102,23 +101,19 @@ def kernel_calls(layer: fastrnn.LSTM, x: Tensor, grad_y: Tensor) -> dict[str, Ca
     weights = layer._layer_weights(0)
     bias = None if weights.bias is None else weights.bias.detach()
     args = LayerArgs(x, weights.w_ih.detach(), weights.w_hh.detach(), bias)
-    no_steps = args._replace(lengths=torch.zeros(x.shape[1], dtype=torch.int64))
-    problem, empty = (Problem.from_args(a, training=True) for a in (args, no_steps))
+    problem = Problem.from_args(args, training=True)
     backend = CpuBackend()
     y, _, _, reserve = backend.forward(problem, args)
     grads = OutputGrads(grad_y, None, None)
 
-    def backward(p: Problem, a: LayerArgs, wanted: WantedGrads) -> Callable[[], object]:
-        return lambda: backend.backward(p, a, y, reserve, grads, wanted)
+    def backward(wanted: WantedGrads) -> Callable[[], object]:
+        return lambda: backend.backward(problem, args, y, reserve, grads, wanted)
 
     return {
         "inference": lambda: backend.forward(replace(problem, training=False), args),
         "forward": lambda: backend.forward(problem, args),
-        "forward, no steps": lambda: backend.forward(empty, no_steps),
-        "backward": backward(problem, args, _WEIGHTS),
-        "backward, no weights": backward(problem, args, _NO_WEIGHTS),
-        "backward, no steps": backward(empty, no_steps, _WEIGHTS),
-        "backward, no steps, no weights": backward(empty, no_steps, _NO_WEIGHTS),
+        "backward": backward(_WEIGHTS),
+        "backward, no weights": backward(_NO_WEIGHTS),
     }
 
 
@@ -142,17 +137,13 @@ def measure(case: LayerCase, seconds: float = SECONDS) -> dict[str, Any]:
     }
     with clock.watching():
         rounds = _in_turns(calls, clock, seconds)
-    medians = {
-        name: {key: statistics.median(turn[key] for turn in turns) for key in turns[0]}
-        for name, turns in rounds.items()
-    }
     ratios = [a["ms"] / b["ms"] for a, b in zip(rounds["torch"], rounds["whole"], strict=True)]
     return {
-        "torch_ms": _short(medians["torch"]["ms"]),
-        "whole_ms": _short(medians["whole"]["ms"]),
+        "torch_ms": _short(_median(rounds["torch"], "ms")),
+        "whole_ms": _short(_median(rounds["whole"], "ms")),
         "ratio": _short(statistics.median(ratios)),
-        "parts_ms": {part: _short(ms) for part, ms in _parts(medians).items()},
-        "arithmetic_ms": _short(_arithmetic_ms(case, medians["SGEMM"]["ms"])),
+        "parts_ms": {part: _short(ms) for part, ms in parts(rounds).items()},
+        "arithmetic_ms": _short(_arithmetic_ms(case, _median(rounds["SGEMM"], "ms"))),
         "rounds": len(ratios),
         "environment": environment(),
     }
@@ -179,26 +170,33 @@ def _in_turns(
     return rounds
 
 
-def _parts(medians: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Milliseconds of each of `PARTS`; what the kernels take alone is scaled to the whole call."""
-    whole = medians["whole"]
+def parts(rounds: dict[str, list[dict[str, float]]]) -> dict[str, float]:
+    """Milliseconds of each of `PARTS`, medians over the rounds.
 
-    def alone(name: str) -> float:
-        return medians[name][name.split(",")[0].replace("inference", "forward")]
-
-    in_forward = whole["forward"] / alone("forward")
-    in_backward = whole["backward"] / alone("backward")
-    pack = alone("backward, no steps, no weights")
-    sums = alone("backward, no steps") - pack
+    The kernels' times are those inside whole calls; what was left out in other calls, whose memory
+    may be warmer, divides them.
+    """
+    whole = rounds["whole"]
+    around = statistics.median(t["ms"] - t["forward"] - t["backward"] for t in whole)
+    forward, backward = _median(whole, "forward"), _median(whole, "backward")
+    inference = _share(rounds["inference"], rounds["forward"], "forward")
+    recurrent = _share(rounds["backward, no weights"], rounds["backward"], "backward")
     return {
-        "around the kernels": whole["ms"] - whole["forward"] - whole["backward"],
-        "pack": in_forward * alone("forward, no steps") + in_backward * (pack + sums),
-        "forward": in_forward * (alone("inference") - alone("forward, no steps")),
-        "keep": in_forward * (alone("forward") - alone("inference")),
-        "backward": in_backward * (alone("backward, no weights") - pack),
-        "weight gradients": in_backward
-        * (alone("backward") - alone("backward, no weights") - sums),
+        "around the kernels": around,
+        "forward": forward * inference,
+        "keep": forward * (1 - inference),
+        "backward": backward * recurrent,
+        "weight gradients": backward * (1 - recurrent),
     }
+
+
+def _share(fewer: list[dict[str, float]], all_: list[dict[str, float]], kernel: str) -> float:
+    """The part of a kernel's time that is left where it does less: the median of the rounds."""
+    return statistics.median(a[kernel] / b[kernel] for a, b in zip(fewer, all_, strict=True))
+
+
+def _median(turns: list[dict[str, float]], key: str) -> float:
+    return statistics.median(turn[key] for turn in turns)
 
 
 def _arithmetic_ms(case: LayerCase, sgemm_ms: float) -> float:
@@ -225,9 +223,11 @@ def profile_table() -> str:
         "|---" * (4 + len(PARTS)) + "|",
     ]
     for case in CASES:
+        if case.name not in cells:  # a run that was stopped
+            continue
         cell = cells[case.name]
         whole = cell["whole_ms"]
-        shares = [f"{max(cell['parts_ms'][part], 0) / whole:.0%}" for part in PARTS]
+        shares = [f"{cell['parts_ms'][part] / whole:.0%}" for part in PARTS]
         columns = [
             case.name,
             f"**{cell['ratio']:.2f}**",
@@ -236,7 +236,7 @@ def profile_table() -> str:
             *shares,
         ]
         lines.append("| " + " | ".join(columns) + " |")
-    machine = cells[CASES[0].name]["environment"]
+    machine = next(iter(cells.values()))["environment"]
     lines += [
         "",
         "; ".join(f"*{part}*: {what}" for part, what in PARTS.items())

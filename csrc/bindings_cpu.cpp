@@ -170,8 +170,8 @@ PYBIND11_MODULE(_cpu, m) {
         "The named instruction set if it can run here, or the best one for an empty name.");
   const auto no_gil = py::call_guard<py::gil_scoped_release>();
   m.def("handover_ns", &fastrnn::handover_ns, no_gil,
-        "Nanoseconds in which two threads answer each other, which decides from how many units on "
-        "they share a single row.");
+        "Nanoseconds of a question and its answer between two threads, which decides from how many "
+        "units on they are split where there are fewer rows than threads.");
   m.def("set_handover_ns", &fastrnn::set_handover_ns, py::arg("ns"),
         "Decide by this instead of what is measured; a negative number ends that.");
   py::class_<Call>(m, "Call", "One layer's call: its plan, and the memory and arrays it needs.")

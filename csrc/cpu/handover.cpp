@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <mutex>
+#include <thread>
 
 #include "parallel.h"
 
@@ -20,9 +21,9 @@ constexpr double kNoAnswer = std::numeric_limits<double>::max();
 constexpr int kMeans = 20;
 constexpr int kAnswersPerMean = 50;
 
-// Another program may have the second core: then it is tried again when it is next asked for.
+// Another program may have the second core: then it is tried again, but not at once.
 constexpr auto kPatience = std::chrono::milliseconds(2);
-constexpr int kTries = 5;
+constexpr auto kUntilNextTry = std::chrono::seconds(1);
 
 struct Exchange {
   alignas(128) std::atomic<int64_t> question{0};
@@ -42,9 +43,11 @@ double ask(Exchange& exchange, int64_t first, Clock::time_point deadline) {
 }
 
 void answer(Exchange& exchange) {
-  while (!exchange.is_over.load(std::memory_order_acquire))
+  for (int64_t looks = 1; !exchange.is_over.load(std::memory_order_acquire); ++looks) {
     exchange.answer.store(exchange.question.load(std::memory_order_acquire),
                           std::memory_order_release);
+    if (looks % 4096 == 0) std::this_thread::yield();  // whoever asks may be waiting for this core
+  }
 }
 
 double measure() {
@@ -61,21 +64,24 @@ double measure() {
   return least;
 }
 
-std::mutex mutex;
-double measured = kNoAnswer;
-int tries = 0;
+std::atomic<double> measured{kNoAnswer};
 std::atomic<double> forced{-1};
+
+// Held while it is measured, and never waited for: a child of a fork may find it held for ever.
+std::mutex mutex;
+Clock::time_point next_try{};
 
 }  // namespace
 
 double handover_ns() {
   if (const double ns = forced.load(); ns >= 0) return ns;
-  const std::lock_guard<std::mutex> lock(mutex);
-  if (measured == kNoAnswer && tries < kTries) {
-    ++tries;
-    measured = measure();
+  if (measured.load() != kNoAnswer) return measured.load();
+  const std::unique_lock<std::mutex> lock(mutex, std::try_to_lock);
+  if (lock.owns_lock() && Clock::now() >= next_try) {
+    measured.store(measure());
+    next_try = Clock::now() + kUntilNextTry;
   }
-  return measured;
+  return measured.load();
 }
 
 void set_handover_ns(double ns) { forced.store(ns); }

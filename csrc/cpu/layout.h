@@ -14,7 +14,8 @@ static inline int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// More rows than this per task bring no further reuse of weights, but fall out of the cache.
+// More rows than this per task bring no further reuse of weights, but fall out of the cache. No
+// plan has more: kernels have arrays of this size.
 constexpr int64_t kMaxTaskRows = 64;
 
 constexpr int64_t kMaxGates = 4;

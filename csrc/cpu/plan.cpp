@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <stdexcept>
 
 #include "handover.h"
 
@@ -43,8 +44,12 @@ int64_t choose_team_size(const LstmShape& shape, int64_t threads) {
   const int64_t to_fit = (num_weights(shape) + kCachedWeights - 1) / kCachedWeights;
   const int64_t useful = std::min(std::max(threads / rows, to_fit), threads);
   if (useful == 1) return 1;
+  // With several rows a larger team takes them together and sums them in another order, which must
+  // not depend on a measurement.
+  const bool changes_sums = shape.batch_size > 1 && to_fit > threads / rows;
+  const double handover = changes_sums ? kShortHandoverNs : handover_ns();
   const int64_t work = shape.num_gates * shape.hidden_size * shape.hidden_size;
-  const double worthwhile = std::sqrt(work / (kMinPartWork * handover_ns()));
+  const double worthwhile = std::sqrt(work / (kMinPartWork * handover));
   return worthwhile < useful ? std::max<int64_t>(static_cast<int64_t>(worthwhile), 1) : useful;
 }
 
@@ -108,6 +113,8 @@ void Plan::deal_rows(const LstmShape& shape, const int64_t* lengths) {
     }
     max_rows_ = std::max(max_rows_, static_cast<int64_t>(chunk.size()));
   }
+  if (max_rows_ > kMaxTaskRows)
+    throw std::logic_error("a task has more rows than kernels can take");
   for (int64_t chunk = 0; chunk < chunks_; ++chunk)
     for (int64_t direction = 0; direction < shape.num_directions; ++direction)
       tasks_.push_back({direction, static_cast<int64_t>(dealt[chunk].size()), &rows_[begin[chunk]],

@@ -9,7 +9,7 @@
 namespace fastrnn {
 
 // A plan depends on shapes, lengths, the number of threads and the machine's `handover_ns`. The
-// latter decides only whether units are split, which changes no bit of a result: the weight
+// latter decides on a split of units only where that changes no bit of a result: the weight
 // gradients are summed in the same order on every run.
 class Plan {
  public:

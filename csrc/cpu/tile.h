@@ -60,6 +60,7 @@ struct Tile {
   FASTRNN_INLINE void multiply_add(const T* a, int64_t a_row, int64_t a_step, const T* b,
                                    int64_t b_step, int64_t count) {
     Tile others[chains];  // but the first, which is this tile
+#pragma GCC unroll 4
     for (int i = 1; i < chains; ++i) others[i].zero();
     int64_t k = 0;
     for (; k + chains <= count; k += chains) {
@@ -70,6 +71,7 @@ struct Tile {
       b += chains * b_step;
     }
     for (; k < count; ++k, a += a_step, b += b_step) add_product(a, a_row, b);
+#pragma GCC unroll 4
     for (int i = 1; i < chains; ++i)
       for (int j = 0; j < R; ++j)
         for (int v = 0; v < N; ++v) acc[j][v] += others[i].acc[j][v];

@@ -1,4 +1,4 @@
-"""The profile of a training call: its parts are all there is, and each is what its name says."""
+"""The profile of a training call: each part is what its name says."""
 
 import pytest
 import torch
@@ -8,14 +8,37 @@ from benchmarks import cpu_profile
 from benchmarks.cases import LayerCase
 from benchmarks.cpu_profile import CASES, PARTS, Clock
 
-CASE = LayerCase(3, 32, 4, 64)
+
+def turn(ms: float, forward: float = 0.0, backward: float = 0.0) -> dict[str, float]:
+    return {"ms": ms, "forward": forward, "backward": backward}
 
 
-def test_the_parts_add_up_to_the_whole() -> None:
-    cell = cpu_profile.measure(CASE, seconds=0.2)
-    assert set(cell["parts_ms"]) == set(PARTS)
-    assert sum(cell["parts_ms"].values()) == pytest.approx(cell["whole_ms"], rel=0.01)
-    assert 0 < cell["arithmetic_ms"] < cell["whole_ms"] < 100 * cell["torch_ms"]
+def test_what_a_call_leaves_out_counts_for_the_part_that_it_is() -> None:
+    rounds = {
+        "whole": [turn(20, 6, 10)] * 3,
+        "inference": [turn(2, 2)] * 3,
+        "forward": [turn(4, 4)] * 3,
+        "backward, no weights": [turn(6, 0, 6)] * 3,
+        "backward": [turn(8, 0, 8)] * 3,
+    }
+    assert cpu_profile.parts(rounds) == {
+        "around the kernels": 4,
+        "forward": 3,
+        "keep": 3,
+        "backward": 7.5,
+        "weight gradients": 2.5,
+    }
+
+
+def test_a_large_layer_has_its_time_in_products_and_a_small_one_around_the_kernels() -> None:
+    small = cpu_profile.measure(LayerCase(3, 8, 1, 20), seconds=0.2)
+    large = cpu_profile.measure(LayerCase(28, 256, 16, 64), seconds=1)
+    assert small["parts_ms"]["around the kernels"] > 0.5 * small["whole_ms"]
+    for part in ("forward", "backward", "weight gradients"):
+        assert large["parts_ms"][part] > 0.1 * large["whole_ms"]
+    for cell in (small, large):
+        assert set(cell["parts_ms"]) == set(PARTS)
+        assert 0 < cell["arithmetic_ms"] < cell["whole_ms"]
 
 
 def test_the_clock_counts_what_the_kernels_take_and_only_while_it_watches() -> None:
@@ -34,11 +57,9 @@ def test_the_table_shows_shares_of_each_call(monkeypatch: pytest.MonkeyPatch) ->
         "ratio": 2.0,
         "whole_ms": 10.0,
         "arithmetic_ms": 2.5,
-        "parts_ms": dict.fromkeys(PARTS, 1.0) | {"keep": -0.1},
+        "parts_ms": dict.fromkeys(PARTS, 2.0),
         "environment": {"cpu": "C", "threads": 2, "isa": "i", "torch": "2", "commit": "abc"},
     }
     monkeypatch.setattr(cpu_profile, "load", lambda path: {case.name: cell for case in CASES})
     row = cpu_profile.profile_table().splitlines()[2]
-    assert row == (
-        f"| {CASES[0].name} | **2.00** | 10 ms | 25% | 10% | 10% | 10% | 0% | 10% | 10% |"
-    )
+    assert row == (f"| {CASES[0].name} | **2.00** | 10 ms | 25% | 20% | 20% | 20% | 20% | 20% |")

@@ -1,6 +1,7 @@
 """The CPU kernels with a task's hidden units split over several threads."""
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -116,9 +117,27 @@ def test_cores_that_never_answer_are_not_waited_for() -> None:
     assert_right("cpu", Case(256, 1, 3, 512))
 
 
-def test_the_handover_is_measured_once() -> None:
+@pytest.mark.parametrize("num_directions", [1, 2])
+@pytest.mark.parametrize(
+    ("batch_size", "input_size", "hidden_size"), [(1, 28, 200), (2, 28, 256), (3, 1024, 64)]
+)
+def test_how_fast_cores_answer_changes_no_bit(
+    batch_size: int, input_size: int, hidden_size: int, num_directions: int, threads: int
+) -> None:
+    case = Case(40, batch_size, input_size, hidden_size, num_directions=num_directions)
+    at_once = results(case)
+    _cpu.set_handover_ns(1e300)
+    never = results(case)
+    assert all(torch.equal(a, b) for a, b in zip(at_once, never, strict=True))
+
+
+def test_the_handover_is_measured_until_another_core_answers_and_then_kept() -> None:
     _cpu.set_handover_ns(-1)
-    assert 1 < _cpu.handover_ns() == _cpu.handover_ns()
+    give_up = time.monotonic() + 20  # another program may have the other cores for a while
+    while (found := _cpu.handover_ns()) > 1e300 and time.monotonic() < give_up:
+        time.sleep(0.2)
+    assert 1 < found < 1e6
+    assert _cpu.handover_ns() == found
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
