@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 
 DEMO_ARGS ?=
 TEST_ARGS ?=
+TEST_JOBS ?= 2
 BENCH_ARGS ?=
 PEERS_ARGS ?=
 
@@ -38,8 +39,8 @@ help: ## Show this list
 demo: $(VENV)/demo.stamp ## Install, then watch a classifier learn from few labels (about 4 minutes)
 	$(BIN)/fastrnn demo $(DEMO_ARGS)
 
-test: $(VENV)/test.stamp ## Install, then run the tests (TEST_ARGS="-k name" to choose)
-	$(BIN)/pytest $(TEST_ARGS)
+test: $(VENV)/test.stamp ## Install, then run the tests (TEST_ARGS="-k name" to choose, TEST_JOBS=0 for one at a time)
+	$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
 
 thorough: $(VENV)/test.stamp ## Search 2,000 random problems for a wrong result of the kernels
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/recurrence -k random_problems
