@@ -32,10 +32,10 @@ def test_what_a_call_leaves_out_counts_for_the_part_that_it_is() -> None:
 
 def test_a_large_layer_has_its_time_in_products_and_a_small_one_around_the_kernels() -> None:
     small = cpu_profile.measure(LayerCase(3, 8, 1, 20), seconds=0.2)
-    large = cpu_profile.measure(LayerCase(28, 256, 16, 64), seconds=1)
+    large = cpu_profile.measure(LayerCase(28, 256, 8, 32), seconds=1)
     assert small["parts_ms"]["around the kernels"] > 0.5 * small["whole_ms"]
     for part in ("forward", "backward", "weight gradients"):
-        assert large["parts_ms"][part] > 0.1 * large["whole_ms"]
+        assert large["parts_ms"][part] > 0.05 * large["whole_ms"]
     for cell in (small, large):
         assert set(cell["parts_ms"]) == set(PARTS)
         assert 0 < cell["arithmetic_ms"] < cell["whole_ms"]
