@@ -227,7 +227,7 @@ def profile_table() -> str:
             continue
         cell = cells[case.name]
         whole = cell["whole_ms"]
-        shares = [f"{cell['parts_ms'][part] / whole:.0%}" for part in PARTS]
+        shares = [f"{round(100 * cell['parts_ms'][part] / whole)}%" for part in PARTS]
         columns = [
             case.name,
             f"**{cell['ratio']:.2f}**",

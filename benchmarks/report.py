@@ -117,7 +117,6 @@ TABLES: dict[Path, dict[str, Callable[[], str]]] = {
         "where": lambda: peers_table.where_text(PeersResults()),
         "profile": profile_table,
         "second summary": lambda: peers_table.summary_table(PeersResults(SECOND_MACHINE)),
-        "second limits": lambda: peers_table.limit_table(PeersResults(SECOND_MACHINE)),
         "second where": lambda: peers_table.where_text(PeersResults(SECOND_MACHINE)),
     },
 }
