@@ -14,6 +14,6 @@ int main(int count, char** arguments) {
     return 2;
   }
   std::printf("a handover takes %.0f ns\n", fastrnn::handover_ns());
-  fastrnn::set_handover_ns(60);  // so that units are split on every machine
+  fastrnn::set_handover_ns(fastrnn::kShortHandoverNs);  // so that units are split on every machine
   return check_limits() + check_grid(is_short) == 0 ? 0 : 1;
 }
