@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fastrnn.data import UNLABELLED, StripArrays, StripDecodeError
 from fastrnn.data.image import read_image
-from fastrnn.models import StripClassifier
+from fastrnn.models import EncoderClassifier
 from fastrnn.training.config import DEFAULT_MAX_PADDED_STEPS
 from fastrnn.training.evaluation import predict_probabilities
 
@@ -54,7 +54,7 @@ class Predictor:
     Parameters
     ----------
     bundle
-        The folder that `StripClassifier.save` wrote, or a model.
+        The folder that a classifier's `save` wrote, or the classifier.
     device
         Where the model runs.
     max_padded_steps
@@ -62,7 +62,7 @@ class Predictor:
 
     Attributes
     ----------
-    model : StripClassifier
+    model : EncoderClassifier
         The model, in evaluation mode.
     labels : tuple of str
         The classes it knows.
@@ -74,6 +74,7 @@ class Predictor:
 
     Examples
     --------
+    >>> from fastrnn.models import StripClassifier
     >>> predictor = Predictor(StripClassifier(1, 28, 2, labels=["cat", "dog"]))
     >>> [prediction] = predictor.predict([np.zeros((28, 300), np.uint8)])
     >>> prediction.label in ("cat", "dog"), 0.5 <= prediction.confidence <= 1
@@ -82,15 +83,15 @@ class Predictor:
 
     def __init__(
         self,
-        bundle: str | os.PathLike[str] | StripClassifier,
+        bundle: str | os.PathLike[str] | EncoderClassifier,
         *,
         device: torch.device | str = "cpu",
         max_padded_steps: int = DEFAULT_MAX_PADDED_STEPS,
     ) -> None:
-        if isinstance(bundle, StripClassifier):
+        if isinstance(bundle, EncoderClassifier):
             self.model = bundle.to(device).eval()
         else:
-            self.model = StripClassifier.load(bundle, map_location=device)
+            self.model = EncoderClassifier.load(bundle, map_location=device)
         self.labels = self.model.labels
         self._height = self.model.config.height
         self._channels = self.model.config.in_channels
