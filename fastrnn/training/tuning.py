@@ -206,7 +206,10 @@ class Tuner:
             name: value for name, value in settings.items() if name in self._training_fields
         }
         rest = {name: value for name, value in settings.items() if name not in training}
-        return replace(self.config, **training), self.build(rest)
+        config = replace(self.config, **training)
+        if config.patience is None:  # a trial counts by its best epoch: that one's weights are kept
+            config = replace(config, patience=config.epochs)
+        return config, self.build(rest)
 
     def _finish(
         self,
