@@ -161,7 +161,8 @@ def _check_names(space: SearchSpace, model: ModelName) -> None:
     if not isinstance(tried, Choice) or not set(tried.values) <= set(ModelName):
         raise CommandError(f"--set model should be some of {', '.join(ModelName)}")
     configs = [MODELS[ModelName(str(name))].config_class for name in tried.values]
-    known = {field.name for config in (TrainingConfig, *configs) for field in fields(config)}
+    known = {field.name for config in configs for field in fields(config)}
+    known |= {field.name for field in fields(TrainingConfig)}
     for name in space:
         if name not in known | {"model"}:
             raise CommandError(
