@@ -20,8 +20,8 @@ def accuracy_table() -> str:
         "steps/s: torch | fastrnn | ratio |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for recipe in RECIPES:
-        lines.append("| " + " | ".join(_columns(recipe, row(recipe.key, cells))) + " |")
+    rows = [_columns(recipe, row(recipe.key, cells)) for recipe in RECIPES]
+    lines += ["| " + " | ".join(columns) + " |" for columns in rows]
     return "\n".join([*lines, "", _notes(cells)])
 
 
