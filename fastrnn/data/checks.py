@@ -1,5 +1,6 @@
 """Checks of arguments that several files share; each error names the argument."""
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +29,15 @@ def _int_from(name: str, value: Any, least: int) -> int:
     if number < least:
         raise ValueError(f"{name} is {number}, but must be at least {least}")
     return number
+
+
+def finite_number(name: str, value: Any) -> float:
+    """``value`` as a finite float, or an error that names it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name} is {value!r}, but must be a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}, but must be finite")
+    return float(value)
 
 
 def int_array(name: str, values: ArrayLike) -> IntArray:

@@ -22,7 +22,7 @@ _ORIENTATION = 0x0112  # TIFF 6.0, tag 274, which EXIF took over
 
 
 class StripDecodeError(ValueError):
-    """An image file that can't be read.
+    """An image or sound file that can't be read.
 
     Parameters
     ----------

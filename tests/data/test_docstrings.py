@@ -16,8 +16,8 @@ def test_examples_in_docstrings_run(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-def test_importing_loads_no_image_library_nor_scikit_learn():
-    program = "import sys, fastrnn.data; print({'PIL', 'sklearn'} & set(sys.modules))"
+def test_importing_loads_no_image_library_nor_scipy_nor_scikit_learn():
+    program = "import sys, fastrnn.data; print({'PIL', 'scipy', 'sklearn'} & set(sys.modules))"
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
