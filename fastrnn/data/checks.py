@@ -40,6 +40,16 @@ def finite_number(name: str, value: Any) -> float:
     return float(value)
 
 
+def number_between(name: str, value: Any, least: float, most: float = math.inf) -> float:
+    """``value`` as a finite float in ``[least, most]``, or an error that names it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name} is {value!r}, but must be a number")
+    if not (math.isfinite(value) and least <= value <= most):  # false for NaN too
+        expected = f"in {least:g} .. {most:g}" if math.isfinite(most) else f"at least {least:g}"
+        raise ValueError(f"{name} is {value}, but must be {expected}")
+    return float(value)
+
+
 def int_array(name: str, values: ArrayLike) -> IntArray:
     """``values`` as a new one-dimensional int64 array, or an error that names it."""
     array = np.asarray(values)
