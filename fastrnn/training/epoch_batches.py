@@ -1,0 +1,44 @@
+"""The batches of an epoch: a pure function of the settings, the epoch and the step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from fastrnn.data import StripBatch, StripBatches, StripDataset, strip_batches
+from fastrnn.training.config import TrainingConfig
+
+
+class EpochBatches:
+    """An epoch's batches, in groups of which each makes one step of the optimizer.
+
+    Parameters
+    ----------
+    train
+        The training strips.
+    config
+        How the training goes.
+    epoch
+        Number of the epoch, from 0.
+    """
+
+    def __init__(self, train: StripDataset, config: TrainingConfig, epoch: int) -> None:
+        self._batches = strip_batches(
+            train,
+            max_padded_steps=config.max_padded_steps,
+            shuffle=True,
+            seed=config.seed,
+            epoch=epoch,
+        )
+        self._per_step = config.accumulate
+
+    def __len__(self) -> int:
+        """Return the number of steps; the last one may have fewer batches."""
+        return -(-len(self._batches) // self._per_step)
+
+    def from_step(self, step: int) -> Iterator[list[StripBatch]]:
+        """Go through the groups from number `step` on, without reading those before it."""
+        rest = self._batches.plan[step * self._per_step :]
+        batches = iter(StripBatches(self._batches.dataset, rest))
+        while group := list(islice(batches, self._per_step)):
+            yield group
