@@ -84,7 +84,7 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[object]])
     """
     texts = [[_text(cell) for cell in row] for row in rows]
     numeric = [
-        0 < column and all(_is_number(row[column]) for row in texts)
+        column > 0 and all(_is_number(row[column]) for row in texts)
         for column in range(len(header))
     ]
     lines = ['<div class="scroll">', "<table>", f"<caption>{escape(caption)}</caption>"]

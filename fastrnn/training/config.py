@@ -14,6 +14,9 @@ Weighting = Literal["balanced", "sqrt"]
 DEFAULT_MAX_PADDED_STEPS = 16_384
 """Columns in a batch, padding included: about 40 strips of 400 columns."""
 
+FREE_AT_RESUME = frozenset({"checkpoint_every_seconds"})
+"""Settings that change no weight, so that they may be others when a training is resumed."""
+
 
 def check_integer(name: str, value: object, minimum: int) -> None:
     """Raise unless `value` is an integer of at least `minimum` (a bool is not one)."""

@@ -28,7 +28,7 @@ from fastrnn.training.checks import (
     data_differences,
     fingerprint,
 )
-from fastrnn.training.config import TrainingConfig
+from fastrnn.training.config import FREE_AT_RESUME, TrainingConfig
 from fastrnn.training.epoch_batches import EpochBatches
 from fastrnn.training.evaluation import Evaluation, evaluate, mode
 from fastrnn.training.history import EpochRecord, StoppedBy, TrainingResult
@@ -41,9 +41,6 @@ from fastrnn.training.step import Optimisation, StepScores
 
 CHECKPOINT_NAME = "checkpoint.pt"
 JOURNAL_NAME = "metrics.jsonl"
-FREE_AT_RESUME = ("checkpoint_every_seconds",)
-"""Settings that change no weight, and may be others after a resume."""
-
 _KIND = "fastrnn training 2"
 
 

@@ -34,6 +34,8 @@ def test_data_that_can_not_be_trained_on_are_refused(row_means, clusters, tmp_pa
     tall = clusters(9, classes=3, height=9)
     refuse(model, (train, tall), "validation has height 9, but train has 6", out)
     refuse(row_means(4), (train,), "gives 4 classes, but the dataset has 3 labels", out)
+    message = "class_weights has 2 numbers, but train has 3 labels"
+    refuse(model, (train,), message, out, class_weights=(1.0, 2.0))
     refuse(model, (train,), "schedule='plateau' needs a validation set", out, schedule="plateau")
     refuse(model, (train,), "patience needs a validation set", out, patience=2)
     refuse(model.requires_grad_(False), (train,), "no parameter that requires a gradient", out)

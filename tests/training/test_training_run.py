@@ -74,6 +74,7 @@ def data(clusters) -> tuple[StripArrays, StripArrays]:
         {"schedule": "plateau", "plateau_patience": 0, "epochs": 5, "learning_rate": 0.2},
         {"patience": 1, "monitor": "loss", "epochs": 6},
         {"label_smoothing": 0.1, "clip_norm": None, "checkpoint_every_seconds": 0.0},
+        {"schedule": "onecycle", "class_weights": (1.0, 2.0, 3.0), "amp": "float16"},
     ],
 )
 @pytest.mark.parametrize("step", [1, 4, 7, 12, None])
