@@ -1,5 +1,6 @@
 """Checks of arguments that several files share; each error names the argument."""
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +29,16 @@ def _int_from(name: str, value: Any, least: int) -> int:
     if number < least:
         raise ValueError(f"{name} is {number}, but must be at least {least}")
     return number
+
+
+def number_between(name: str, value: Any, least: float, most: float = math.inf) -> float:
+    """``value`` as a finite float in ``[least, most]``, or an error that names it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} is {value!r}, but must be a number")
+    if not (math.isfinite(value) and least <= value <= most):  # false for NaN too
+        expected = f"in {least:g} .. {most:g}" if math.isfinite(most) else f"at least {least:g}"
+        raise ValueError(f"{name} is {value}, but must be {expected}")
+    return float(value)
 
 
 def int_array(name: str, values: ArrayLike) -> IntArray:
