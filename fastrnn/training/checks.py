@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from fastrnn.data import UNLABELLED, StripDataset, StripSubset, require_classes
+from fastrnn.data.augment import StripAugmented
 from fastrnn.training.config import TrainingConfig
 from fastrnn.training.evaluation import check_num_classes, predict_logits
 
@@ -51,6 +52,8 @@ def check_training(
         raise ValueError(
             f"class_weights has {len(weights)} numbers, but train has {len(train.labels)} labels"
         )
+    if config.augment is not None:
+        StripAugmented(train, config.augment, seed=0, epoch=0)  # checks that they fit
     check_num_classes(predict_logits(model, StripSubset(train, [0])), train.labels)
 
 

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from fastrnn.data.augment import StripAugmentation
+
 ScheduleName = Literal["cosine", "onecycle", "plateau"]
 Monitor = Literal["accuracy", "loss"]
 Precision = Literal["off", "auto", "bfloat16", "float16"]
@@ -14,7 +16,7 @@ Weighting = Literal["balanced", "sqrt"]
 DEFAULT_MAX_PADDED_STEPS = 16_384
 """Columns in a batch, padding included: about 40 strips of 400 columns."""
 
-FREE_AT_RESUME = frozenset({"checkpoint_every_seconds"})
+FREE_AT_RESUME = frozenset({"checkpoint_every_seconds", "num_workers"})
 """Settings that change no weight, so that they may be others when a training is resumed."""
 
 
@@ -104,12 +106,22 @@ class TrainingConfig:
     accumulate
         Batches per step of the optimizer, whose gradient is that of all their strips in one
         batch: a larger batch without its memory. The last step of an epoch may have fewer.
+    augment
+        Random changes of the training strips, anew in each epoch, and their mixtures
+        (``StripAugmentation(mixup=0.2)``); None for none. With mixtures a prediction counts as
+        right if it is the class of the larger share.
+    balanced_sampling
+        An epoch has as many strips of each class, rare ones several times (with `augment`, changed
+        differently), in the place of each strip once.
     amp
         Automatic mixed precision: the type in which forward passes run where it is safe, by
         `torch.autocast`, with scaled losses for ``"float16"``. ``"auto"`` takes bfloat16 on a GPU
         that has it, nothing elsewhere. Weights and validation keep the model's own type.
     seed
-        Seeds dropout and the order of the batches.
+        Seeds everything random: dropout, the batches, sampling and augmentation.
+    num_workers
+        Processes that read, decode and augment strips while the model is trained; 0 does that in
+        between. No number of them changes a result.
     checkpoint_every_seconds
         With an output folder, write a checkpoint this often inside an epoch too; None writes
         one after each epoch only.
@@ -144,12 +156,25 @@ class TrainingConfig:
     ema_decay: float | None = None
     max_padded_steps: int = DEFAULT_MAX_PADDED_STEPS
     accumulate: int = 1
+    augment: StripAugmentation | None = None
+    balanced_sampling: bool = False
     amp: Precision = "off"
+    num_workers: int = 0
     seed: int = 0
     checkpoint_every_seconds: float | None = 60.0
 
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs, 1)
+        self._check_optimisation()
+        self._check_data()
+        if self.patience is not None:
+            check_integer("patience", self.patience, 1)
+        check_choice("monitor", self.monitor, get_args(Monitor))
+        check_integer("seed", self.seed, 0)
+        if self.checkpoint_every_seconds is not None:
+            check_number("checkpoint_every_seconds", self.checkpoint_every_seconds, 0)
+
+    def _check_optimisation(self) -> None:
         check_number("learning_rate", self.learning_rate, 0, open_low=True)
         check_number("weight_decay", self.weight_decay, 0)
         check_choice("schedule", self.schedule, get_args(ScheduleName))
@@ -161,17 +186,23 @@ class TrainingConfig:
             check_number("clip_norm", self.clip_norm, 0, open_low=True)
         check_number("label_smoothing", self.label_smoothing, 0, 1)
         check_class_weights(self.class_weights)
-        if self.patience is not None:
-            check_integer("patience", self.patience, 1)
-        check_choice("monitor", self.monitor, get_args(Monitor))
         if self.ema_decay is not None:
             check_number("ema_decay", self.ema_decay, 0, 1, open_low=True)
+        check_choice("amp", self.amp, get_args(Precision))
+
+    def _check_data(self) -> None:
         check_integer("max_padded_steps", self.max_padded_steps, 1)
         check_integer("accumulate", self.accumulate, 1)
-        check_choice("amp", self.amp, get_args(Precision))
-        check_integer("seed", self.seed, 0)
-        if self.checkpoint_every_seconds is not None:
-            check_number("checkpoint_every_seconds", self.checkpoint_every_seconds, 0)
+        check_integer("num_workers", self.num_workers, 0)
+        if not isinstance(self.augment, StripAugmentation | None):
+            raise TypeError(f"augment is {self.augment!r}, it should be a StripAugmentation")
+        if not isinstance(self.balanced_sampling, bool):
+            raise TypeError(f"balanced_sampling is {self.balanced_sampling!r}, it should be a bool")
+        if self.balanced_sampling and isinstance(self.class_weights, str):
+            raise ValueError(
+                f"class_weights is {self.class_weights!r} with balanced_sampling: both make up for "
+                f"rare classes, choose one"
+            )
 
     @property
     def needs_validation(self) -> bool:

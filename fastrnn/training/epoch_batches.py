@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from itertools import islice
 
 from fastrnn.data import StripBatch, StripBatches, StripDataset, strip_batches
+from fastrnn.data.augment import StripAugmented
 from fastrnn.training.config import TrainingConfig
+
+
+def epoch_strips(train: StripDataset, config: TrainingConfig, epoch: int) -> StripDataset:
+    """Return the strips that an epoch sees: the training strips, sampled and augmented."""
+    strips = train
+    if config.augment is not None:
+        strips = StripAugmented(strips, config.augment, seed=config.seed, epoch=epoch)
+    return strips
 
 
 class EpochBatches:
@@ -24,7 +33,7 @@ class EpochBatches:
 
     def __init__(self, train: StripDataset, config: TrainingConfig, epoch: int) -> None:
         self._batches = strip_batches(
-            train,
+            epoch_strips(train, config, epoch),
             max_padded_steps=config.max_padded_steps,
             shuffle=True,
             seed=config.seed,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from fastrnn.data import StripBatch
+from fastrnn.data.mixup import MixedBatch, mixup_batch
 from fastrnn.training.config import TrainingConfig
 from fastrnn.training.evaluation import batch_logits
 from fastrnn.training.loss import strip_losses
 from fastrnn.training.precision import autocast
 from fastrnn.training.run_state import RunState
+
+_MIXUP_STREAM = 0x6D69786D  # keeps these random numbers apart from others of the same seed
 
 
 class NonFiniteLossError(RuntimeError):
@@ -67,29 +71,44 @@ class Optimisation:
         state.optimizer.zero_grad(set_to_none=True)
         strips = sum(map(len, batches))
         loss, correct = 0.0, 0
-        for batch in batches:
-            part, right = self._add_gradient(batch, strips)
+        first = state.step * self.config.accumulate
+        for number, batch in enumerate(batches, first):
+            part, right = self._add_gradient(batch, number, strips)
             loss, correct = loss + part, correct + right
             self._require_finite("loss", loss, steps)
         norm = self._apply_gradient(steps)
         state.finish_step(loss * strips, correct, strips)
         return StepScores(loss, norm)
 
-    def _add_gradient(self, batch: StripBatch, strips: int) -> tuple[float, int]:
+    def _add_gradient(self, batch: StripBatch, number: int, strips: int) -> tuple[float, int]:
         """Return a batch's part of the loss and its right predictions, and add its gradient."""
         state = self.state
         batch = batch.to(state.device)
+        mixed = self._mix(batch, number)
+        if mixed is not None:
+            batch = replace(batch, strips=mixed.strips, lengths=mixed.lengths)
         with autocast(state.autocast_dtype, state.device):
             logits = batch_logits(state.model, batch)
-        losses = strip_losses(
-            logits,
-            batch.targets,
-            weights=self.weights,
-            label_smoothing=self.config.label_smoothing,
-        )
+        losses, targets = self._losses(logits, batch.targets), batch.targets
+        if mixed is not None:
+            others = self._losses(logits, mixed.other_targets)
+            losses = torch.lerp(others, losses, mixed.share.to(losses))
+            targets = torch.where(mixed.share < 0.5, mixed.other_targets, targets)
         loss = losses.sum() / strips
         state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        return loss.item(), int((logits.argmax(1) == batch.targets).sum())
+        return loss.item(), int((logits.argmax(1) == targets).sum())
+
+    def _mix(self, batch: StripBatch, number: int) -> MixedBatch | None:
+        """Mix the strips of the epoch's batch `number`, None if that is not wanted."""
+        augment = self.config.augment
+        if augment is None or augment.mixup == 0:
+            return None
+        key = (self.config.seed, self.state.epoch, number, _MIXUP_STREAM)
+        return mixup_batch(batch, augment.mixup, key)
+
+    def _losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        smoothing = self.config.label_smoothing
+        return strip_losses(logits, targets, weights=self.weights, label_smoothing=smoothing)
 
     def _apply_gradient(self, steps: int) -> float:
         """Clip the gradient, step along it, and return its norm."""
