@@ -173,7 +173,8 @@ class StripAugmented(StripDataset):
     the process that reads it. Its width is known without reading it. All changes of place are one
     affine map, applied to all channels with bilinear interpolation. The frames of a video (a
     dataset with the attribute ``frame_width``) are all changed alike, and keep their width.
-    Channels that are all zero, a modality that is missing, stay so.
+    If the channels that brightness, contrast and noise are for are all zero, as those of a
+    modality that is missing, they stay so.
 
     Parameters
     ----------
