@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastrnn.data import StripDataset
 from fastrnn.plots import StripPicture
-from fastrnn.training.evaluation import device_of, mode
+from fastrnn.training.evaluation import device_of, mode, window_plan_of
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,13 @@ def picture_mistakes(
 
 
 def attention_along(model: nn.Module, strip: Tensor) -> NDArray[np.floating] | None:
-    """Return the attention [T] of a model on a strip [C, H, W], None if it has none."""
-    if "return_attention" not in inspect.signature(model.forward).parameters:
+    """Return the attention [T] of a model on a strip [C, H, W], None if it has none.
+
+    A model that sees strips through windows has one for each window, which says nothing about
+    the whole strip.
+    """
+    knows = "return_attention" in inspect.signature(model.forward).parameters
+    if not knows or window_plan_of(model) is not None:
         return None
     with mode(model, training=False), torch.inference_mode():
         try:

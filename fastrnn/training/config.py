@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from fastrnn.data.augment import StripAugmentation
+from fastrnn.data.sampling import Scheme
 
 ScheduleName = Literal["cosine", "onecycle", "plateau"]
 Monitor = Literal["accuracy", "loss"]
 Precision = Literal["off", "auto", "bfloat16", "float16"]
-Weighting = Literal["balanced", "sqrt"]
 
 DEFAULT_MAX_PADDED_STEPS = 16_384
 """Columns in a batch, padding included: about 40 strips of 400 columns."""
@@ -52,10 +52,10 @@ def check_class_weights(value: object) -> None:
     if isinstance(value, tuple):
         for number, weight in enumerate(value):
             check_number(f"class_weights[{number}]", weight, 0, open_low=True)
-    elif value is not None and value not in get_args(Weighting):
+    elif value is not None and value not in get_args(Scheme):
         raise ValueError(
             f"class_weights is {value!r}, it should be None, one of "
-            f"{', '.join(get_args(Weighting))}, or a tuple with one number per class"
+            f"{', '.join(get_args(Scheme))}, or a tuple with one number per class"
         )
 
 
@@ -150,7 +150,7 @@ class TrainingConfig:
     plateau_patience: int = 2
     clip_norm: float | None = 1.0
     label_smoothing: float = 0.0
-    class_weights: Weighting | tuple[float, ...] | None = None
+    class_weights: Scheme | tuple[float, ...] | None = None
     patience: int | None = None
     monitor: Monitor = "accuracy"
     ema_decay: float | None = None

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from fastrnn.data import StripBatch, StripBatches, StripDataset, strip_batches
+from fastrnn.data import StripBatch, StripBatches, StripDataset, StripSubset, strip_batches
 from fastrnn.data.augment import StripAugmented
+from fastrnn.data.sampling import balanced_indices
 from fastrnn.training.config import TrainingConfig
 
 
 def epoch_strips(train: StripDataset, config: TrainingConfig, epoch: int) -> StripDataset:
     """Return the strips that an epoch sees: the training strips, sampled and augmented."""
     strips = train
+    if config.balanced_sampling:
+        chosen = balanced_indices(train.targets, seed=config.seed, epoch=epoch)
+        strips = StripSubset(train, chosen)
     if config.augment is not None:
         strips = StripAugmented(strips, config.augment, seed=config.seed, epoch=epoch)
     return strips

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastrnn.data import StripDataset
+from fastrnn.data.sampling import class_weights
 from fastrnn.training.config import TrainingConfig
 
 
@@ -17,11 +18,13 @@ def loss_weights(config: TrainingConfig, train: StripDataset) -> Tensor | None:
     weight depend on the strips beside it. Divided by the mean over all strips instead, the mean
     of the batches' losses is that of the whole training set.
     """
-    if config.class_weights is None:
+    given = config.class_weights
+    if given is None:
         return None
-    targets = torch.as_tensor(train.targets)
-    weights = torch.tensor(config.class_weights, dtype=torch.float64)
-    return (weights / weights[targets].mean()).float()
+    if isinstance(given, str):
+        return torch.from_numpy(class_weights(train.targets, len(train.labels), given)).float()
+    weights = torch.tensor(given, dtype=torch.float64)
+    return (weights / weights[torch.as_tensor(train.targets)].mean()).float()
 
 
 def strip_losses(

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from fastrnn.data import StripDigits
+from fastrnn.data.windows import WindowPlan
 from fastrnn.models import StripClassifier
 from fastrnn.reports.mistakes import attention_along, picture_mistakes, worst_mistakes
 
@@ -35,6 +36,14 @@ def test_the_attention_is_shown_where_the_model_has_one(pooling: str) -> None:
     else:
         assert second.attention is None
     assert model.training
+
+
+def test_a_model_that_sees_windows_has_no_attention_along_the_strip() -> None:
+    model = StripClassifier(1, 28, 10, hidden_size=4)
+    strip, _ = StripDigits("test", size=1)[0]
+    assert attention_along(model, strip) is not None
+    model.windows = WindowPlan(size=64, stride=32)
+    assert attention_along(model, strip) is None
 
 
 def test_a_model_that_knows_no_attention() -> None:

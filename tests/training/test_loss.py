@@ -22,6 +22,16 @@ def test_weighted_losses_have_the_mean_of_torchs_over_the_training_strips(cluste
         torch.testing.assert_close(ours, torchs)
 
 
+@pytest.mark.parametrize("scheme", ["balanced", "sqrt"])
+def test_named_weights_make_up_for_the_sizes_of_classes(clusters, scheme: str) -> None:
+    strips = StripSubset(clusters(30, classes=3), [0, 3, 6, 9, 12, 15, 18, 21, 1, 4, 2])
+    weights = loss_weights(TrainingConfig(class_weights=scheme), strips)
+    counts = torch.tensor([8.0, 2.0, 1.0])
+    shares = weights * (counts if scheme == "balanced" else counts.sqrt())
+    torch.testing.assert_close(shares / shares[0], torch.ones(3))
+    assert float((weights * counts).sum() / counts.sum()) == pytest.approx(1)
+
+
 def test_no_weights_by_default(clusters) -> None:
     assert loss_weights(TrainingConfig(), clusters(9, classes=3)) is None
 

@@ -4,14 +4,17 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fastrnn.data import StripArrays, StripBatch, collate
+from fastrnn.data.augment import StripAugmentation
+from fastrnn.data.mixup import mixup_batch
 from fastrnn.training import TrainingConfig
 from fastrnn.training.run_state import RunState
-from fastrnn.training.step import NonFiniteLossError, Optimisation
+from fastrnn.training.step import _MIXUP_STREAM, NonFiniteLossError, Optimisation
 
 CONFIG = TrainingConfig(clip_norm=None, label_smoothing=0.1)
 Batch = Callable[..., StripBatch]
@@ -155,3 +158,40 @@ def test_without_mixed_precision_an_autocast_of_the_caller_holds(whole, row_mean
     with torch.autocast("cpu", dtype=torch.bfloat16):
         optimisation(model).step([whole], 1)
     assert seen == [torch.bfloat16]
+
+
+def test_a_mixed_batch_has_the_mixture_of_both_losses(whole, row_means) -> None:
+    config = dataclasses.replace(CONFIG, seed=5, augment=StripAugmentation(mixup=0.7))
+    steps = optimisation(row_means(3).eval(), config)
+    seen: list[tuple[Tensor, ...]] = []
+    steps.state.model.register_forward_hook(
+        lambda module, inputs, logits: seen.append((*inputs, logits.detach()))
+    )
+    scores = steps.step([whole], 1)
+    strips, lengths, logits = seen[0]
+    mixed = mixup_batch(whole, 0.7, (5, 0, 0, _MIXUP_STREAM))
+    assert torch.equal(strips, mixed.strips)
+    assert torch.equal(lengths, mixed.lengths)
+    assert not torch.equal(strips, whole.strips)
+    soft = torch.zeros(24, 3)
+    rows = torch.arange(24)
+    soft[rows, mixed.targets] += mixed.share
+    soft[rows, mixed.other_targets] += 1 - mixed.share
+    expected = F.cross_entropy(logits, soft, label_smoothing=0.1)
+    assert scores.loss == pytest.approx(float(expected), rel=1e-5)
+    right = logits.argmax(1) == torch.where(mixed.share < 0.5, mixed.other_targets, mixed.targets)
+    assert steps.state.sums.correct == int(right.sum())
+
+
+def test_each_batch_of_each_step_has_its_own_mixtures(whole, row_means) -> None:
+    config = dataclasses.replace(CONFIG, accumulate=2, augment=StripAugmentation(mixup=0.7))
+    steps = optimisation(row_means(3), config)
+    seen: list[bytes] = []
+    steps.state.model.register_forward_pre_hook(
+        lambda module, inputs: seen.append(inputs[0].numpy().tobytes())
+    )
+    for _ in range(2):
+        steps.step([whole, whole], 2)
+    steps.state.epoch, steps.state.step = 1, 0
+    steps.step([whole, whole], 2)
+    assert len(set(seen)) == 6

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fastrnn.data import StripArrays
+from fastrnn.data.augment import StripAugmentation
 from fastrnn.models import StripClassifier
 from fastrnn.training import (
     Callback,
@@ -75,6 +76,7 @@ def data(clusters) -> tuple[StripArrays, StripArrays]:
         {"patience": 1, "monitor": "loss", "epochs": 6},
         {"label_smoothing": 0.1, "clip_norm": None, "checkpoint_every_seconds": 0.0},
         {"schedule": "onecycle", "class_weights": (1.0, 2.0, 3.0), "amp": "float16"},
+        {"augment": StripAugmentation(stretch=0.3, noise=9, mixup=0.5), "balanced_sampling": True},
     ],
 )
 @pytest.mark.parametrize("step", [1, 4, 7, 12, None])
