@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -267,12 +267,23 @@ def evaluate(
         on_batch=on_batch,
         windows=windows,
     )
-    check_num_classes(logits, dataset.labels)
-    confusion = confusion_matrix(targets, logits.argmax(1), len(dataset.labels))
+    return score_logits(logits, targets, dataset.labels)
+
+
+def score_logits(logits: Tensor, targets: Tensor, labels: Sequence[str]) -> Evaluation:
+    """Score logits float [N, K] that are there already against targets int64 [N] in 0..K-1.
+
+    Raises
+    ------
+    ValueError
+        If the logits have another number of classes than there are labels.
+    """
+    check_num_classes(logits, tuple(labels))
+    confusion = confusion_matrix(targets, logits.argmax(1), len(labels))
     return Evaluation(
         accuracy=accuracy(confusion),
         loss=float(F.cross_entropy(logits.double(), targets)),
         confusion=confusion,
         scores=class_scores(confusion),
-        labels=tuple(dataset.labels),
+        labels=tuple(labels),
     )
