@@ -1,10 +1,10 @@
 """Strips in a folder of class folders."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from fastrnn.data.checks import check_labels, listed
+from fastrnn.data.checks import ValueRange, check_labels, listed
 from fastrnn.data.files import OnError, StripFiles
 from fastrnn.data.image import IMAGE_SUFFIXES
 
@@ -19,7 +19,7 @@ class StripFolder(StripFiles):
     ----------
     root
         The folder.
-    height, channels, on_error
+    height, channels, value_range, on_error
         As for `StripFiles`.
     labels
         Class names in the order of the targets, for instance those of a trained model; some may
@@ -51,28 +51,55 @@ class StripFolder(StripFiles):
         *,
         height: int = 28,
         channels: int = 1,
+        value_range: ValueRange | None = None,
         on_error: OnError = "raise",
         labels: Sequence[str] | None = None,
     ) -> None:
         self.root = Path(root)
-        classes = _class_folders(self.root)
-        names = check_labels([folder.name for folder in classes] if labels is None else labels)
-        paths: list[Path] = []
-        targets: list[int] = []
-        for folder in classes:
-            if folder.name not in names:
-                raise ValueError(f"class folder {folder} is not among the labels {listed(names)}")
-            images = find_images(folder)
-            paths += images
-            targets += [names.index(folder.name)] * len(images)
+        paths, targets, names = class_files(self.root, find_images, labels)
         super().__init__(
             paths,
             targets=targets,
             labels=names,
             height=height,
             channels=channels,
+            value_range=value_range,
             on_error=on_error,
         )
+
+
+def class_files(
+    root: str | os.PathLike[str],
+    find: Callable[[Path], list[Path]],
+    labels: Sequence[str] | None = None,
+) -> tuple[list[Path], list[int], tuple[str, ...]]:
+    """Files, class numbers and class names of a folder that holds one folder per class.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    find
+        Gives the files of a class folder.
+    labels
+        As for `StripFolder`.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError, ValueError
+        As for `StripFolder`.
+    """
+    classes = _class_folders(Path(root))
+    names = check_labels([folder.name for folder in classes] if labels is None else labels)
+    paths: list[Path] = []
+    targets: list[int] = []
+    for folder in classes:
+        if folder.name not in names:
+            raise ValueError(f"class folder {folder} is not among the labels {listed(names)}")
+        found = find(folder)
+        paths += found
+        targets += [names.index(folder.name)] * len(found)
+    return paths, targets, names
 
 
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -90,17 +117,32 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     ValueError
         If there is no image in it.
     """
+    return find_files(folder, IMAGE_SUFFIXES, "images")
+
+
+def find_files(folder: str | os.PathLike[str], suffixes: Collection[str], what: str) -> list[Path]:
+    """Files in a folder and the folders in it with one of some endings, as `find_images`.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    suffixes
+        The endings, in lower case.
+    what
+        What such files are called in an error.
+    """
     folder = _existing_folder(Path(folder))
     found = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     )
     if not found:
-        endings = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise ValueError(f"there are no images in {folder} (endings looked for: {endings})")
+        endings = ", ".join(sorted(suffixes))
+        raise ValueError(f"there are no {what} in {folder} (endings looked for: {endings})")
     return found
 
 
@@ -118,8 +160,8 @@ def _class_folders(root: Path) -> list[Path]:
     if classes:
         return classes
     if not content:
-        raise ValueError(f"folder {root} is empty; it should hold one folder of images per class")
+        raise ValueError(f"folder {root} is empty; it should hold one folder per class")
     raise ValueError(
         f"folder {root} has no class folders (only files such as {min(content).name}); "
-        "it should hold one folder of images per class"
+        "it should hold one folder per class"
     )

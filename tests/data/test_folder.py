@@ -54,7 +54,7 @@ def test_file_instead_of_a_folder_is_an_error(save):
 
 def test_empty_folder_is_an_error(tmp_path):
     with pytest.raises(
-        ValueError, match=r"folder .* is empty; it should hold one folder of images"
+        ValueError, match=r"folder .* is empty; it should hold one folder per class"
     ):
         StripFolder(tmp_path)
 
