@@ -73,13 +73,11 @@ def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     StripDecodeError
         If the file is missing, empty or not an image.
     """
-    from PIL import Image
-
     if is_array_file(path):
         with _reporting(path):
             rows, columns = read_array_shape(path)[:2]
             return columns, rows
-    with _reporting(path), Image.open(path) as image:
+    with _reporting(path), _open(path) as image:
         return seen_size(image)
 
 
@@ -91,11 +89,9 @@ def read_orientation(path: str | os.PathLike[str]) -> int:
     StripDecodeError
         As for `read_image_size`.
     """
-    from PIL import Image
-
     if is_array_file(path):
         return 1
-    with _reporting(path), Image.open(path) as image:
+    with _reporting(path), _open(path) as image:
         return exif_orientation(image)
 
 
@@ -173,15 +169,13 @@ def read_values(path: str | os.PathLike[str]) -> NDArray[Any]:
     StripDecodeError
         As for `read_image`; also if the image has several channels, or an EXIF orientation.
     """
-    from PIL import Image
-
     with _reporting(path):
         if is_array_file(path):
             values = read_array(path)
             if values.ndim == 3 and values.shape[2] > 1:
                 raise ValueError(f"has {values.shape[2]} channels, but should have one")
             return values.reshape(values.shape[:2])
-        with Image.open(path) as image:
+        with _open(path) as image:
             if exif_orientation(image) != 1:
                 raise ValueError("has an EXIF orientation of its own")
             if image.mode not in ("L", "F") and not image.mode.startswith("I"):
@@ -227,15 +221,26 @@ def _reporting(path: str | os.PathLike[str]) -> Iterator[None]:
         raise StripDecodeError(path, f"can't be decoded ({error})") from error
 
 
+@contextlib.contextmanager
+def _open(path: str | os.PathLike[str]) -> Iterator["Image.Image"]:
+    """Open an image from a file object, not by its path.
+
+    Pillow maps a file of known path into memory, and takes the lines of a TIFF file that is to be
+    turned at the wrong length then.
+    """
+    from PIL import Image
+
+    with Path(path).open("rb") as file, Image.open(file) as image:
+        yield image
+
+
 def _decode(
     path: str | os.PathLike[str], mode: str, value_range: ValueRange | None
 ) -> "Image.Image":
     """Decode to an upright image of mode "L" or "RGB"."""
-    from PIL import Image
-
     if is_array_file(path):
         return from_array(read_array(path), mode, value_range)
-    with Image.open(path) as image:
+    with _open(path) as image:
         # Pillow turns TIFF itself while loading
         orientation = 1 if image.format == "TIFF" else exif_orientation(image)
         return upright(as_mode(image, mode, value_range), orientation)
