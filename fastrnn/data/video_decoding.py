@@ -108,13 +108,14 @@ def read_frames(
     StripDecodeError
         As for `count_frames`; also if there turn out to be more or fewer frames than ``total``.
     """
+    scaler = import_module("av.video.reformatter").VideoReformatter()  # one, as it keeps its tables
     frames = np.empty((len(chosen), channels, *size), np.uint8)
     found = 0
     with _open(path) as (container, stream):
         for number, frame in enumerate(_frames(container, stream)):
             found = number + 1
             if number in chosen:
-                frames[chosen.index(number)] = _pixels(frame, size, channels)
+                frames[chosen.index(number)] = _pixels(scaler, frame, size, channels)
             if found > total or number == chosen[-1] < total - 1:
                 break
     if found <= chosen[-1] or found > total:
@@ -218,14 +219,15 @@ def _orientation(frame: Any) -> int:
     return _STANDING[a > 0, d > 0] if a or d else 1
 
 
-def _pixels(frame: Any, size: tuple[int, int], channels: int) -> NDArray[np.uint8]:
+def _pixels(scaler: Any, frame: Any, size: tuple[int, int], channels: int) -> NDArray[np.uint8]:
     """Scale a frame to uint8 ``[channels, height, width]``."""
     from PIL import Image
 
     orientation = _orientation(frame)
     rows, columns = size[::-1] if orientation >= 5 else size
     alpha = frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
-    scaled = frame.reformat(
+    scaled = scaler.reformat(
+        frame,
         width=columns,
         height=rows,
         format="rgba" if alpha else "rgb24",
