@@ -14,6 +14,7 @@ from fastrnn.cli.evaluate import evaluate
 from fastrnn.cli.predict import predict
 from fastrnn.cli.self_train import self_train
 from fastrnn.cli.train import train
+from fastrnn.cli.tune import tune
 
 app = typer.Typer(
     name="fastrnn",
@@ -44,7 +45,7 @@ def _fastrnn(
     """Classify image strips with a fast LSTM, from few labels."""
 
 
-for _command in (demo, train, self_train, evaluate, predict, doctor):
+for _command in (demo, train, tune, self_train, evaluate, predict, doctor):
     app.command()(_command)
 
 

@@ -15,7 +15,7 @@ from fastrnn.cli import options as opt
 from fastrnn.cli.bundles import MODEL_HELP, bundle_folder
 from fastrnn.cli.runs import output_folder
 from fastrnn.cli.sources import Reading, only_labelled, open_source
-from fastrnn.models import StripClassifier
+from fastrnn.models import EncoderClassifier
 from fastrnn.plots import draw_confusion
 from fastrnn.training import Evaluation
 from fastrnn.training import evaluate as evaluate_model
@@ -50,7 +50,7 @@ def evaluate(
     fastrnn evaluate runs/train test-strips/
     fastrnn evaluate runs/train strip-mnist --output runs/mnist-test
     """
-    classifier = StripClassifier.load(bundle_folder(model))
+    classifier = EncoderClassifier.load(bundle_folder(model))
     folder = output_folder(output)
     config = classifier.config
     reading = Reading(config.height, config.in_channels, skip_bad, data_root)

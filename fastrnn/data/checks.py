@@ -45,6 +45,15 @@ def check_value_range(name: str, value: Any) -> ValueRange:
     return low, high
 
 
+def finite_number(name: str, value: Any) -> float:
+    """``value`` as a finite float, or an error that names it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name} is {value!r}, but must be a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}, but must be finite")
+    return float(value)
+
+
 def int_array(name: str, values: ArrayLike) -> IntArray:
     """``values`` as a new one-dimensional int64 array, or an error that names it."""
     array = np.asarray(values)

@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from fastrnn.data.checks import ValueRange, check_value_range, listed, positive_int
-from fastrnn.data.dataset import StripDataset
-from fastrnn.data.files import OnError, measure_files
-from fastrnn.data.folder import class_files, find_images
+from fastrnn.data.files import FileStrips, OnError
+from fastrnn.data.folder import class_files
 from fastrnn.data.image import (
     IMAGE_SUFFIXES,
     StripDecodeError,
@@ -31,7 +28,7 @@ NO_READING = 0
 """Depth of a pixel that the sensor has no reading for; what it read is 1 .. 255."""
 
 
-class StripDepth(StripDataset):
+class StripDepth(FileStrips):
     """Strips of pictures with a depth map beside each, decoded when they are asked for.
 
     ``a.png`` and ``a.depth.png`` make a strip of 4 channels, RGB and depth, or of 2, grey and
@@ -118,28 +115,16 @@ class StripDepth(StripDataset):
             raise ValueError(f'missing is {missing!r}, but must be "raise" or "zeros"')
         _check_ending(depth_ending)
         self.depth_range = check_value_range("depth_range", depth_range)
-        height = positive_int("height", height)
-
-        def width(path: Path) -> int:
-            size = read_image_size(path)
-            depth = _depth_path(path, depth_ending, missing)
-            if depth is not None:
-                _check_size(path, size, depth)
-            if on_error == "skip":
-                self._read(path, depth, height, channels)
-            return scaled_width(*size, height)
-
-        files = measure_files(paths, targets, on_error, width)
-        self.paths = files.paths
-        self.skipped = files.skipped
-        self.depth_paths = tuple(_depth_path(path, depth_ending, missing) for path in self.paths)
+        self._depth_ending, self._missing = depth_ending, missing
         super().__init__(
+            paths,
+            targets=targets,
             labels=labels,
-            targets=files.targets,
-            lengths=files.measures,
-            height=height,
+            height=positive_int("height", height),
             channels=channels,
+            on_error=on_error,
         )
+        self.depth_paths = tuple(self._depth_of(path) for path in self.paths)
 
     @classmethod
     def from_folder(
@@ -160,29 +145,45 @@ class StripDepth(StripDataset):
             As for `StripDepth`. Files with this ending are no pictures.
         """
         _check_ending(depth_ending)
+        paths, targets, names = class_files(Path(root), "images", labels)
+        pictures = [
+            (path, target)
+            for path, target in zip(paths, targets, strict=True)
+            if not path.name.endswith(depth_ending)
+        ]
+        if alone := set(targets) - {target for _, target in pictures}:
+            raise ValueError(
+                f"there are depth maps, but no pictures of class {names[min(alone)]!r} in {root}"
+            )
+        return cls(
+            [path for path, _ in pictures],
+            targets=[target for _, target in pictures],
+            labels=names,
+            depth_ending=depth_ending,
+            **options,
+        )
 
-        def find_pictures(folder: Path) -> list[Path]:
-            pictures = [p for p in find_images(folder) if not p.name.endswith(depth_ending)]
-            if not pictures:
-                raise ValueError(f"there are depth maps, but no pictures in {folder}")
-            return pictures
+    def length_in(self, path: Path) -> int:
+        """Width after scaling, from the headers of a picture and its depth map."""
+        size = read_image_size(path)
+        depth = self._depth_of(path)
+        if depth is not None:
+            _check_size(path, size, depth)
+        return scaled_width(*size, self.height)
 
-        paths, targets, names = class_files(root, find_pictures, labels)
-        return cls(paths, targets=targets, labels=names, depth_ending=depth_ending, **options)
-
-    def read_strip(self, index: int) -> Tensor:
-        """Decode picture and depth map of strip ``index``."""
-        return self._read(self.paths[index], self.depth_paths[index], self.height, self.channels)
-
-    def _read(self, path: Path, depth: Path | None, height: int, channels: int) -> Tensor:
-        picture = torch.from_numpy(read_image(path, height, channels - 1))
-        strip = torch.zeros(channels, *picture.shape[1:], dtype=torch.uint8)
+    def decode(self, path: Path) -> NDArray[np.uint8]:
+        """Decode a picture and its depth map."""
+        picture = read_image(path, self.height, self.channels - 1)
+        strip = np.zeros((self.channels, *picture.shape[1:]), np.uint8)
         strip[:-1] = picture
+        depth = self._depth_of(path)
         if depth is not None:
             size = (strip.shape[2], strip.shape[1])
-            pixels = _read_depth(depth, self.depth_range, size, read_orientation(path))
-            strip[-1] = torch.from_numpy(pixels)
+            strip[-1] = _read_depth(depth, self.depth_range, size, read_orientation(path))
         return strip
+
+    def _depth_of(self, picture: Path) -> Path | None:
+        return _depth_path(picture, self._depth_ending, self._missing)
 
 
 def _check_ending(ending: str) -> None:

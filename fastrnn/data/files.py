@@ -1,13 +1,15 @@
-"""Strips in a list of image files."""
+"""Strips in a list of files, and of image files in particular."""
 
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from fastrnn.data.checks import (
@@ -28,7 +30,64 @@ from fastrnn.data.image import (
 OnError = Literal["raise", "skip"]
 
 
-class StripFiles(StripDataset):
+class FileStrips(StripDataset):
+    """Base of datasets that read each strip from a file when it is asked for.
+
+    Parameters
+    ----------
+    paths, targets, labels, on_error
+        As for `StripFiles`.
+    height, channels
+        Rows and channels of every strip.
+
+    Attributes
+    ----------
+    paths, skipped
+        As of `StripFiles`.
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        targets: ArrayLike | None,
+        labels: Sequence[str],
+        height: int,
+        channels: int,
+        on_error: OnError,
+    ) -> None:
+        # known before the rest: the two methods below need them
+        self.height, self.channels = height, channels
+
+        def length(path: Path) -> int:
+            columns = self.length_in(path)
+            return self.decode(path).shape[-1] if on_error == "skip" else columns
+
+        files = measure_files(paths, targets, on_error, length)
+        self.paths = files.paths
+        self.skipped = files.skipped
+        super().__init__(
+            labels=labels,
+            targets=files.targets,
+            lengths=files.measures,
+            height=height,
+            channels=channels,
+        )
+
+    @abstractmethod
+    def length_in(self, path: Path) -> int:
+        """Width of the strip in a file, from its header; StripDecodeError if there is none."""
+
+    @abstractmethod
+    def decode(self, path: Path) -> NDArray[np.uint8]:
+        """Strip in a file, uint8 ``[C, H, W]``; StripDecodeError if it can't be read."""
+
+    def read_strip(self, index: int) -> Tensor:
+        """Decode the file of strip ``index``."""
+        return torch.from_numpy(self.decode(self.paths[index]))
+
+
+class StripFiles(FileStrips):
     """Strips from a list of image files, decoded when they are asked for.
 
     Only headers are read at first. RGB for ``channels=3``, grey for 1; EXIF orientation is
@@ -93,31 +152,25 @@ class StripFiles(StripDataset):
     ) -> None:
         if channels not in (1, 3):
             raise ValueError(f"channels is {channels!r}, but must be 1 (grey) or 3 (RGB)")
-        height = positive_int("height", height)
         if value_range is not None:
             value_range = check_value_range("value_range", value_range)
         self.value_range = value_range
-
-        def width(path: Path) -> int:
-            if on_error == "skip":
-                return int(read_image(path, height, channels, value_range).shape[-1])
-            return scaled_width(*read_image_size(path), height)
-
-        files = measure_files(paths, targets, on_error, width)
-        self.paths = files.paths
-        self.skipped = files.skipped
         super().__init__(
+            paths,
+            targets=targets,
             labels=labels,
-            targets=files.targets,
-            lengths=files.measures,
-            height=height,
+            height=positive_int("height", height),
             channels=channels,
+            on_error=on_error,
         )
 
-    def read_strip(self, index: int) -> Tensor:
-        """Decode the file of strip ``index``."""
-        pixels = read_image(self.paths[index], self.height, self.channels, self.value_range)
-        return torch.from_numpy(pixels)
+    def length_in(self, path: Path) -> int:
+        """Width after scaling, from the header of an image."""
+        return scaled_width(*read_image_size(path), self.height)
+
+    def decode(self, path: Path) -> NDArray[np.uint8]:
+        """Decode an image and scale it."""
+        return read_image(path, self.height, self.channels, self.value_range)
 
 
 @dataclass(frozen=True)

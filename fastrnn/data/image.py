@@ -36,7 +36,7 @@ IMAGE_SUFFIXES = frozenset(
 
 
 class StripDecodeError(ValueError):
-    """An image file that can't be read.
+    """An image or sound file that can't be read.
 
     Parameters
     ----------

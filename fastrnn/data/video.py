@@ -17,12 +17,6 @@ from fastrnn.data.folder import class_files, find_files
 from fastrnn.data.frames import FrameChoice, Keep, frames_to_strip
 from fastrnn.data.video_decoding import count_frames, read_frame_size, read_frames, require_pyav
 
-VIDEO_SUFFIXES = frozenset(
-    {".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts"}
-    | {".webm", ".wmv"}
-)
-"""Endings (in lower case) of the files that are taken for video."""
-
 
 class StripVideo(StripDataset):
     """Strips that are video clips, decoded when they are asked for, with PyAV.
@@ -142,11 +136,11 @@ class StripVideo(StripDataset):
         Parameters
         ----------
         root, labels
-            As for `StripFolder`; files that are no video by their ending are passed over.
+            As for `StripFolder`; files of no kind by their ending are passed over.
         **options
             As for `StripVideo`.
         """
-        paths, targets, names = class_files(root, find_videos, labels)
+        paths, targets, names = class_files(Path(root), "videos", labels)
         return cls(paths, targets=targets, labels=names, **options)
 
     def read_strip(self, index: int) -> Tensor:
@@ -195,8 +189,8 @@ def read_video(
 
 
 def find_videos(folder: str | os.PathLike[str]) -> list[Path]:
-    """Video files in a folder and the folders in it, by their endings, as `find_images`."""
-    return find_files(folder, VIDEO_SUFFIXES, "videos")
+    """Video files in a folder and the folders in it, by their endings; see `find_files`."""
+    return find_files(folder, "videos")
 
 
 def _checked_size(height: int, channels: int, frame_width: int | None) -> int:

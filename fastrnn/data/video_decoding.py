@@ -14,6 +14,12 @@ from fastrnn.data.containers import cut_off
 from fastrnn.data.image import StripDecodeError
 from fastrnn.data.image_modes import as_mode, upright
 
+VIDEO_SUFFIXES = frozenset(
+    {".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts"}
+    | {".webm", ".wmv"}
+)
+"""Endings (in lower case) of the files that are taken for video."""
+
 # VP8 puts reference frames that are never shown into packets of their own (RFC 6386, 9.1).
 _HIDDEN_FRAMES = frozenset(["vp8"])
 # MPEG-4 may mark a frame that didn't change by a packet of a few bytes, which shows nothing.

@@ -17,7 +17,7 @@ from torch import Tensor
 from fastrnn.data import UNLABELLED, StripArrays, StripDecodeError
 from fastrnn.data.checks import ValueRange, check_value_range
 from fastrnn.data.image import read_image
-from fastrnn.models import StripClassifier
+from fastrnn.models import EncoderClassifier
 from fastrnn.training.config import DEFAULT_MAX_PADDED_STEPS
 from fastrnn.training.evaluation import predict_probabilities
 
@@ -55,7 +55,7 @@ class Predictor:
     Parameters
     ----------
     bundle
-        The folder that `StripClassifier.save` wrote, or a model.
+        The folder that a classifier's `save` wrote, or the classifier.
     device
         Where the model runs.
     max_padded_steps
@@ -66,7 +66,7 @@ class Predictor:
 
     Attributes
     ----------
-    model : StripClassifier
+    model : EncoderClassifier
         The model, in evaluation mode.
     labels : tuple of str
         The classes it knows.
@@ -78,6 +78,7 @@ class Predictor:
 
     Examples
     --------
+    >>> from fastrnn.models import StripClassifier
     >>> predictor = Predictor(StripClassifier(1, 28, 2, labels=["cat", "dog"]))
     >>> [prediction] = predictor.predict([np.zeros((28, 300), np.uint8)])
     >>> prediction.label in ("cat", "dog"), 0.5 <= prediction.confidence <= 1
@@ -86,7 +87,7 @@ class Predictor:
 
     def __init__(
         self,
-        bundle: str | os.PathLike[str] | StripClassifier,
+        bundle: str | os.PathLike[str] | EncoderClassifier,
         *,
         device: torch.device | str = "cpu",
         max_padded_steps: int = DEFAULT_MAX_PADDED_STEPS,
@@ -95,10 +96,10 @@ class Predictor:
         if value_range is not None:
             value_range = check_value_range("value_range", value_range)
         self._value_range = value_range
-        if isinstance(bundle, StripClassifier):
+        if isinstance(bundle, EncoderClassifier):
             self.model = bundle.to(device).eval()
         else:
-            self.model = StripClassifier.load(bundle, map_location=device)
+            self.model = EncoderClassifier.load(bundle, map_location=device)
         self.labels = self.model.labels
         self._height = self.model.config.height
         self._channels = self.model.config.in_channels

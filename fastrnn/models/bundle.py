@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["MODELS", "BundleError", "BundledModel", "load_bundle", "register_model", "save_bundle"]
 
 FORMAT = "fastrnn-bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: a classifier's LSTM is in its encoder
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
@@ -80,6 +80,11 @@ class BundledModel(nn.Module):
     def preprocessing(self) -> dict[str, Any]:
         """What the input must look like, in JSON types."""
         raise NotImplementedError
+
+    @classmethod
+    def upgrade_weights(cls, weights: dict[str, Tensor], format_version: int) -> dict[str, Tensor]:
+        """Give weights of an older format the names and shapes of today's."""
+        return weights
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the model as a bundle; see `save_bundle`."""
@@ -144,7 +149,9 @@ def save_bundle(model: BundledModel, path: str | os.PathLike[str]) -> None:
 
     name = type(model).__name__
     if MODELS.get(name) is not type(model):
-        raise TypeError(f"{name} is not a registered model class; registered: {', '.join(MODELS)}")
+        raise TypeError(
+            f"{name} is not a registered model class; registered: {', '.join(sorted(MODELS))}"
+        )
     target = Path(path).resolve()
     check_replaceable(target)
 
@@ -215,7 +222,7 @@ def load_bundle(
         raise BundleError(f"cannot load a model from {folder}: it {problem}")
     manifest = _read_manifest(folder / CONFIG_FILE)
     model = _build_empty(manifest, folder / CONFIG_FILE)
-    state = _read_weights(folder / WEIGHTS_FILE, model.state_dict(), manifest["weights_sha256"])
+    state = _read_weights(folder / WEIGHTS_FILE, model, manifest)
     model.to_empty(device=map_location or "cpu")
     model.load_state_dict(state)
     return model.eval()
@@ -242,8 +249,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             raise BundleError(
                 f"{path}: {key} must be of type {kind.__name__}, got {manifest[key]!r}"
             )
-    if version != FORMAT_VERSION:
-        raise BundleError(f"{path}: format_version must be {FORMAT_VERSION}, got {version}")
+    if manifest["format_version"] < 1:
+        raise BundleError(
+            f"{path}: format_version must be from 1 to {FORMAT_VERSION}, got {version}"
+        )
     return manifest
 
 
@@ -255,7 +264,7 @@ def _build_empty(manifest: dict[str, Any], path: Path) -> BundledModel:
     model_class = MODELS.get(manifest["model"])
     if model_class is None:
         raise BundleError(
-            f"{path}: unknown model {manifest['model']!r}; known: {', '.join(MODELS)}"
+            f"{path}: unknown model {manifest['model']!r}; known: {', '.join(sorted(MODELS))}"
         )
     if manifest["dtype"] not in _DTYPES:
         raise BundleError(
@@ -278,7 +287,7 @@ def _build_empty(manifest: dict[str, Any], path: Path) -> BundledModel:
     return model.to(_DTYPES[manifest["dtype"]])
 
 
-def _read_weights(path: Path, expected: dict[str, Tensor], sha256: str) -> dict[str, Tensor]:
+def _read_weights(path: Path, model: BundledModel, manifest: dict[str, Any]) -> dict[str, Tensor]:
     """Read the tensors and compare them with the model's."""
     from safetensors import SafetensorError
     from safetensors.torch import load as from_safetensors
@@ -288,6 +297,8 @@ def _read_weights(path: Path, expected: dict[str, Tensor], sha256: str) -> dict[
         state = from_safetensors(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise BundleError(f"{path} is damaged: {error}") from error
+    state = model.upgrade_weights(state, manifest["format_version"])
+    expected = model.state_dict()
     _check_keys(state, set(expected), set(expected), str(path), what="tensor")
     for name, wanted in expected.items():
         tensor = state[name]
@@ -300,7 +311,7 @@ def _read_weights(path: Path, expected: dict[str, Tensor], sha256: str) -> dict[
             raise BundleError(
                 f"{path}: {name} has type {tensor.dtype}, {CONFIG_FILE} says {wanted.dtype}"
             )
-    if hashlib.sha256(data).hexdigest() != sha256:
+    if hashlib.sha256(data).hexdigest() != manifest["weights_sha256"]:
         raise BundleError(f"{path} is damaged: it does not match its checksum in {CONFIG_FILE}")
     return state
 

@@ -1,8 +1,9 @@
 """Masked poolings: one vector per sequence, from the valid steps only.
 
 Each takes the outputs ``y [T, B, F]`` of a recurrent layer and the valid steps ``lengths [B]``
-and gives ``[B, F]``. What lies past a sequence's length, and how much of it, makes no difference.
-A sequence of length zero gives zeros, and zero gradients.
+and gives ``[B, out_size]``; that is F for all but `MeanMaxPooling`. What lies past a sequence's
+length, and how much of it, makes no difference. A sequence of length zero gives zeros, and zero
+gradients.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ __all__ = [
     "AttentionPooling",
     "LastPooling",
     "MaxPooling",
+    "MeanMaxPooling",
     "MeanPooling",
     "Pooling",
     "make_pooling",
@@ -36,6 +38,11 @@ class Pooling(nn.Module):
         Whether the second half of the features comes from the reverse direction.
     device, dtype : optional
         Of the parameters, where the pooling has any.
+
+    Attributes
+    ----------
+    out_size : int
+        Features of a pooled sequence.
     """
 
     def __init__(
@@ -51,7 +58,7 @@ class Pooling(nn.Module):
             raise ValueError(f"size must be at least 1, got {size}")
         if bidirectional and size % 2:
             raise ValueError(f"size must be even for two directions, got {size}")
-        self.size = size
+        self.size = self.out_size = size
         self.bidirectional = bidirectional
 
     def extra_repr(self) -> str:
@@ -164,27 +171,64 @@ class MaxPooling(Pooling):
         return torch.where(lengths[:, None] > 0, largest, 0)
 
 
-class AttentionPooling(Pooling):
-    """A weighted mean whose weights come from a learned query.
+class MeanMaxPooling(Pooling):
+    """The mean and the largest value of each feature, side by side: 2 * F features.
 
-    Step t of a sequence scores ``y[t] . query``; a softmax over its valid steps makes the scores
-    weights that sum to 1: dot-product attention [1]_ with one learned query in place of a
-    decoder's state.
+    Examples
+    --------
+    >>> import torch
+    >>> from fastrnn.nn.pooling import MeanMaxPooling
+    >>> y = torch.tensor([[[1.0]], [[2.0]], [[9.0]]])
+    >>> MeanMaxPooling(1)(y, [2])
+    tensor([[1.5000, 2.0000]])
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(size, bidirectional=bidirectional)
+        self.mean = MeanPooling(size, bidirectional=bidirectional)
+        self.max = MaxPooling(size, bidirectional=bidirectional)
+        self.out_size = 2 * size
+
+    def forward(
+        self, y: Tensor, lengths: Lengths | None = None, *, zero_padded: bool = False
+    ) -> Tensor:
+        """Pool [T, B, F] to [B, 2 * F]; see `MeanPooling`."""
+        mean = self.mean(y, lengths, zero_padded=zero_padded)
+        return torch.cat((mean, self.max(y, lengths)), dim=1)
+
+
+class AttentionPooling(Pooling):
+    """A weighted mean whose weights come from learned queries.
+
+    Each head has a query and a share of the features. For a head, step t of a sequence scores
+    ``y[t] . query``, over all features; a softmax over the valid steps makes the scores weights
+    that sum to 1, and the head's features are their weighted mean: dot-product attention [1]_ with
+    a learned query in place of a decoder's state, in several heads [2]_.
 
     Parameters
     ----------
     size, bidirectional, device, dtype
         See `Pooling`.
+    heads : int, default 1
+        Number of heads; divides the number of features.
 
     Attributes
     ----------
-    query : Parameter [F]
+    query : Parameter [heads, F]
         Uniform in +-1/sqrt(F) at first.
 
     References
     ----------
     .. [1] M.-T. Luong, H. Pham, C. D. Manning, "Effective Approaches to Attention-based Neural
        Machine Translation", EMNLP 2015.
+    .. [2] A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017.
 
     Examples
     --------
@@ -201,15 +245,23 @@ class AttentionPooling(Pooling):
         size: int,
         *,
         bidirectional: bool = False,
+        heads: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(size, bidirectional=bidirectional)
-        self.query = nn.Parameter(torch.empty(size, device=device, dtype=dtype))
+        if heads < 1 or size % heads:
+            raise ValueError(f"heads must be at least 1 and divide size ({size}), got {heads}")
+        self.heads = heads
+        self.query = nn.Parameter(torch.empty(heads, size, device=device, dtype=dtype))
         self.reset_parameters()
 
+    def extra_repr(self) -> str:
+        """Show the settings in the module's repr."""
+        return f"{super().extra_repr()}, heads={self.heads}"
+
     def reset_parameters(self) -> None:
-        """Draw the query anew."""
+        """Draw the queries anew."""
         bound = self.size**-0.5
         nn.init.uniform_(self.query, -bound, bound)
 
@@ -259,29 +311,31 @@ class AttentionPooling(Pooling):
         pooled : Tensor [B, F]
             The weighted means.
         weights : Tensor [B, T]
-            With `return_weights`: zero on padding; a sequence's weights sum to 1, or to 0 if its
-            length is zero.
+            With `return_weights`: the mean over all heads; zero on padding; a sequence's weights
+            sum to 1, or to 0 if its length is zero.
         """
         lengths = self._checked(y, lengths)
         if lengths is not None and not zero_padded:
             y = _blank_padding(y, lengths, 0.0)
-        scores = (y @ self.query).to(_accumulator(y))
+        scores = (y @ self.query.t()).to(_accumulator(y))  # [T, B, heads]
         if lengths is None:
             weights = scores.softmax(0)
         else:
-            padding = ~_step_mask(lengths, y.shape[0])
+            padding = ~_step_mask(lengths, y.shape[0])[..., None]
             # A finite floor, not -inf: a softmax of nothing but -inf has NaN gradients.
             floor = torch.finfo(scores.dtype).min
             weights = scores.masked_fill(padding, floor).softmax(0).masked_fill(padding, 0)
         weights = weights.to(y.dtype)
-        pooled = torch.einsum("tb,tbf->bf", weights, y)
-        return (pooled, weights.t()) if return_weights else pooled
+        parts = y.reshape(*y.shape[:2], self.heads, -1)
+        pooled = torch.einsum("tbh,tbhf->bhf", weights, parts).flatten(1)
+        return (pooled, weights.mean(2).t()) if return_weights else pooled
 
 
 POOLINGS: dict[str, type[Pooling]] = {
     "last": LastPooling,
     "mean": MeanPooling,
     "max": MaxPooling,
+    "mean+max": MeanMaxPooling,
     "attention": AttentionPooling,
 }
 
@@ -291,6 +345,7 @@ def make_pooling(
     size: int,
     *,
     bidirectional: bool = False,
+    heads: int = 1,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Pooling:
@@ -298,10 +353,12 @@ def make_pooling(
 
     Parameters
     ----------
-    name : {"last", "mean", "max", "attention"}
+    name : {"last", "mean", "max", "mean+max", "attention"}
         A key of `POOLINGS`.
     size, bidirectional, device, dtype
         See `Pooling`.
+    heads : int, default 1
+        Heads of the attention; 1 for all other poolings.
 
     Returns
     -------
@@ -311,7 +368,7 @@ def make_pooling(
     Raises
     ------
     ValueError
-        If the name is unknown.
+        If the name is unknown, or has no heads.
 
     Examples
     --------
@@ -321,6 +378,12 @@ def make_pooling(
     """
     if name not in POOLINGS:
         raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {name!r}")
+    if name == "attention":
+        return AttentionPooling(
+            size, bidirectional=bidirectional, heads=heads, device=device, dtype=dtype
+        )
+    if heads != 1:
+        raise ValueError(f"heads is for pooling='attention' only, got {heads} with {name!r}")
     return POOLINGS[name](size, bidirectional=bidirectional, device=device, dtype=dtype)
 
 

@@ -14,6 +14,8 @@ scan        one step is                         T                I
 ``channels`` a whole channel                    C                H * W
 =========== =================================== ================ ======
 
+`stack` joins so many steps to one, side by side: T is divided by it (rounded up), I multiplied.
+
 The long side is W where W >= H, otherwise H. In a batch of mixed widths that would turn around
 from batch to batch, so `short_side` can fix it: the side that has this many pixels is the short
 one (W is the long side if both have it).
@@ -53,6 +55,7 @@ def to_sequence(
     *,
     scan: str = "auto",
     short_side: int | None = None,
+    stack: int = 1,
     dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Turn strips into one time-first sequence per strip.
@@ -70,6 +73,8 @@ def to_sequence(
     short_side : int, optional
         Pixels of the short side. Fixes the direction of ``auto``, ``pixels`` and ``profile``, and
         is checked for ``rows`` and ``columns``.
+    stack : int, default 1
+        Steps that are joined to one. What a strip's last step lacks is filled up with zeros.
     dtype : torch.dtype, optional
         Floating type of the sequence. Default: that of the strips; torch's default for uint8.
 
@@ -114,7 +119,10 @@ def to_sequence(
     else:
         lines = strips
     # Pixels move while they are small: uint8 is reordered first, then converted, once.
-    sequence = _reorder(lines, scan, axis).to(dtype)
+    sequence = _reorder(lines, scan, axis)
+    if stack != 1:
+        sequence, lengths = _stack_steps(sequence, lengths, stack)
+    sequence = sequence.to(dtype)
     if strips.dtype == torch.uint8:
         sequence = sequence.div_(255)
     return sequence, lengths
@@ -135,6 +143,8 @@ class Scan(nn.Module):
     long_side : int, optional
         Pixels of the long side, for ``channels`` only, whose strips are exactly
         ``[B, C, short_side, long_side]``.
+    stack : int, default 1
+        Steps that are joined to one.
 
     Attributes
     ----------
@@ -160,9 +170,12 @@ class Scan(nn.Module):
         in_channels: int,
         short_side: int | None = None,
         long_side: int | None = None,
+        stack: int = 1,
     ) -> None:
         super().__init__()
-        self.input_size = scan_input_size(scan, in_channels, short_side, long_side)
+        _check_stack(stack)
+        self.input_size = stack * scan_input_size(scan, in_channels, short_side, long_side)
+        self.stack = stack
         self.scan = scan
         self.in_channels = in_channels
         self.short_side = short_side
@@ -188,11 +201,19 @@ class Scan(nn.Module):
                 f"scan='channels' needs strips of {self.short_side} x {self.long_side} "
                 f"(height x width), got {height} x {width}"
             )
-        return to_sequence(strips, lengths, scan=self.scan, short_side=self.short_side, dtype=dtype)
+        return to_sequence(
+            strips,
+            lengths,
+            scan=self.scan,
+            short_side=self.short_side,
+            stack=self.stack,
+            dtype=dtype,
+        )
 
     def extra_repr(self) -> str:
         """Show the settings in the module's repr."""
-        return f"{self.scan!r}, in_channels={self.in_channels}, short_side={self.short_side}"
+        stack = "" if self.stack == 1 else f", stack={self.stack}"
+        return f"{self.scan!r}, in_channels={self.in_channels}, short_side={self.short_side}{stack}"
 
 
 def scan_input_size(
@@ -352,6 +373,28 @@ def _reorder(strips: Tensor, scan: str, axis: Axis) -> Tensor:
     # the same permutation of four dimensions.
     lines = strips.reshape(batch_size * channels * height, width).t().contiguous()
     return lines.view(width, batch_size, channels * height)
+
+
+def _check_stack(stack: int) -> None:
+    if stack < 1:
+        raise ValueError(f"stack must be at least 1, got {stack}")
+
+
+def _stack_steps(
+    sequence: Tensor, lengths: Tensor | None, stack: int
+) -> tuple[Tensor, Tensor | None]:
+    """[T, B, I] to [ceil(T / stack), B, stack * I]."""
+    _check_stack(stack)
+    steps, batch_size, features = sequence.shape
+    if lengths is not None:
+        # A strip's last group may reach into its padding.
+        valid = torch.arange(steps, device=sequence.device)[:, None] < lengths
+        sequence = torch.where(valid[..., None], sequence, 0)
+        lengths = (lengths + stack - 1) // stack
+    groups = -(-steps // stack)
+    padded = nn.functional.pad(sequence, (0, 0, 0, 0, 0, groups * stack - steps))
+    joined = padded.view(groups, stack, batch_size, features).transpose(1, 2)
+    return joined.reshape(groups, batch_size, stack * features), lengths
 
 
 def _shape(tensor: Tensor) -> str:

@@ -11,10 +11,20 @@ from fastrnn.data import StripArrays
 @pytest.fixture(scope="session")
 def mnist_root():
     """The folder with the real MNIST files."""
+    return _data_folder("mnist", "MNIST files")
+
+
+@pytest.fixture(scope="session")
+def fsdd_root():
+    """The folder with the real recordings of spoken digits."""
+    return _data_folder("fsdd", "recordings of spoken digits")
+
+
+def _data_folder(name, content):
     beside_the_checkout = Path(__file__).resolve().parents[3] / "shared" / "data"
-    root = Path(os.environ.get("FASTRNN_DATA", beside_the_checkout)) / "mnist"
+    root = Path(os.environ.get("FASTRNN_DATA", beside_the_checkout)) / name
     if not root.is_dir():
-        pytest.skip(f"no MNIST files in {root}; set FASTRNN_DATA to the folder that holds mnist/")
+        pytest.skip(f"no {content} in {root}; set FASTRNN_DATA to the folder that holds {name}/")
     return root
 
 
@@ -33,6 +43,22 @@ def save(tmp_path, noise):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise(28, width)).save(path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def save_wav(tmp_path):
+    """Writes a WAV file of 16-bit noise under the test's folder; returns its path."""
+    wavfile = pytest.importorskip("scipy.io.wavfile", reason="SciPy is not installed")
+    random = np.random.default_rng(3)
+
+    def write(name, samples=4000, rate=8000, channels=1):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shape = (samples, channels) if channels > 1 else samples
+        wavfile.write(path, rate, random.integers(-9999, 9999, shape, dtype=np.int16))
         return path
 
     return write

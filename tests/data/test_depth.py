@@ -174,7 +174,7 @@ def test_folder_of_class_folders_is_opened(pair, tmp_path):
 def test_folder_of_depth_maps_alone_is_an_error(tmp_path):
     (tmp_path / "cat").mkdir()
     Image.fromarray(millimetres()).save(tmp_path / "cat" / "1.depth.png")
-    with pytest.raises(ValueError, match=r"there are depth maps, but no pictures in .*cat"):
+    with pytest.raises(ValueError, match=r"there are depth maps, but no pictures of class .cat."):
         StripDepth.from_folder(tmp_path, depth_range=(1, 9999))
 
 

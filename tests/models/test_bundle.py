@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import os
 import sys
@@ -82,6 +83,29 @@ class TestRoundTrip:
         model.save(path)
         assert torch.equal(StripClassifier.load(path).head.weight, model.head.weight)
 
+    def test_a_bundle_of_format_1_gives_the_same_model(self, path):
+        weights = load_file(path / "model.safetensors")
+        old = {name.replace("encoder.recurrence.", ""): value for name, value in weights.items()}
+        old["pooling.query"] = old["pooling.query"][0].clone()
+        save_file(old, path / "model.safetensors")
+        config = json.loads((path / "config.json").read_text())
+        known = [
+            "in_channels",
+            "height",
+            "num_classes",
+            "hidden_size",
+            "pooling",
+            "dropout",
+            "scan",
+            "width",
+        ]
+        architecture = {name: config["architecture"][name] for name in known}
+        sha256 = hashlib.sha256((path / "model.safetensors").read_bytes()).hexdigest()
+        edit_config(path, format_version=1, architecture=architecture, weights_sha256=sha256)
+        loaded = load_bundle(path).state_dict()
+        for name, value in make_model().state_dict().items():
+            assert torch.equal(loaded[name], value)
+
     def test_map_location_places_the_model(self, path):
         # The meta device is on every machine; torch says that weights copied there are lost.
         with pytest.warns(UserWarning, match="is a no-op"):
@@ -106,22 +130,37 @@ class TestRoundTrip:
         assert config.pop("weights_sha256")
         assert config == {
             "format": "fastrnn-bundle",
-            "format_version": 1,
+            "format_version": 2,
             "fastrnn_version": __version__,
             "model": "StripClassifier",
             "architecture": {
                 "in_channels": 1,
                 "height": 8,
                 "num_classes": 3,
-                "scan": "auto",
+                "pooling": "attention",
+                "attention_heads": 1,
+                "dropout": 0.1,
+                "pixel_mean": 0.5,
+                "pixel_std": 0.25,
+                "window_size": None,
+                "window_stride": None,
+                "window_combine": "mean",
                 "hidden_size": 4,
                 "num_layers": 1,
                 "bidirectional": True,
-                "pooling": "attention",
-                "dropout": 0.1,
+                "layer_norm": "none",
+                "input_dropout": 0.0,
+                "recurrent_dropout": 0.0,
+                "zoneout": 0.0,
+                "coupled_gates": False,
+                "proj_size": 0,
+                "recurrent_heads": 1,
+                "init": "uniform",
+                "forget_bias": None,
+                "chrono_range": None,
+                "scan": "auto",
+                "stack": 1,
                 "width": None,
-                "pixel_mean": 0.5,
-                "pixel_std": 0.25,
             },
             "labels": LABELS,
             "preprocessing": {"channels": 1, "height": 8, "scaling": "uint8 / 255"},
@@ -309,17 +348,20 @@ class TestDamage:
         self.refused(path, "does not describe a model saved by fastrnn")
 
     def test_a_newer_format(self, path):
-        edit_config(path, format_version=2, fastrnn_version="9.1", novelty=1)
-        self.refused(path, "version 2, this fastrnn reads up to 1; .*fastrnn 9.1: upgrade")
+        edit_config(path, format_version=3, fastrnn_version="9.1", novelty=1)
+        self.refused(path, "version 3, this fastrnn reads up to 2; .*fastrnn 9.1: upgrade")
 
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"format_version": 0}, "format_version must be 1, got 0"),
+            ({"format_version": 0}, "format_version must be from 1 to 2, got 0"),
             ({"format_version": True}, "format_version must be of type int, got True"),
             ({"format_version": "1"}, "format_version must be of type int, got '1'"),
             ({"format_version": None}, "lacks the key 'format_version'"),
-            ({"model": "os.system"}, "unknown model 'os.system'; known: StripClassifier"),
+            (
+                {"model": "os.system"},
+                "unknown model 'os.system'; known: CNNLSTMClassifier, FusionClassifier,",
+            ),
             ({"model": ["StripClassifier"]}, "model must be of type str"),
             ({"labels": None}, "lacks the key 'labels'"),
             ({"labels": "abc"}, "labels must be of type list, got 'abc'"),

@@ -1,0 +1,1 @@
+"""What is in front of a classifier's pooling: from strips to features along them."""
