@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 IntArray = NDArray[np.int64]
 
+ValueRange = tuple[float, float]
+"""Lowest and highest value of a scale."""
+
 
 def positive_int(name: str, value: Any) -> int:
     """``value`` as an int of at least 1, or an error that names it."""
@@ -29,6 +32,17 @@ def _int_from(name: str, value: Any, least: int) -> int:
     if number < least:
         raise ValueError(f"{name} is {number}, but must be at least {least}")
     return number
+
+
+def check_value_range(name: str, value: Any) -> ValueRange:
+    """``value`` as two finite floats, the lower one first, or an error that names it."""
+    try:
+        low, high = (float(end) for end in value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r}, but must be a pair of numbers (low, high)") from None
+    if not (low < high and math.isfinite(high - low)):
+        raise ValueError(f"{name} is {value!r}, but must be finite numbers (low, high), low < high")
+    return low, high
 
 
 def finite_number(name: str, value: Any) -> float:

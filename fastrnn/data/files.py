@@ -2,7 +2,8 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from fastrnn.data.checks import int_array, positive_int
+from fastrnn.data.checks import (
+    IntArray,
+    ValueRange,
+    check_value_range,
+    int_array,
+    positive_int,
+)
 from fastrnn.data.dataset import UNLABELLED, StripDataset
 from fastrnn.data.image import (
     StripDecodeError,
@@ -49,44 +56,20 @@ class FileStrips(StripDataset):
         channels: int,
         on_error: OnError,
     ) -> None:
-        if isinstance(paths, (str, os.PathLike)):
-            raise TypeError(f"paths is {paths!r}, but must be a sequence of files")
-        if on_error not in ("raise", "skip"):
-            raise ValueError(f'on_error is {on_error!r}, but must be "raise" or "skip"')
-        files = [Path(path) for path in paths]
-        if not files:
-            raise ValueError("paths is empty; give at least one file")
-        wanted = int_array("targets", [UNLABELLED] * len(files) if targets is None else targets)
-        if len(wanted) != len(files):
-            raise ValueError(f"targets has {len(wanted)} entries, but there are {len(files)} files")
         # known before the rest: the two methods below need them
         self.height, self.channels = height, channels
 
-        lengths: list[int] = []
-        kept: list[int] = []
-        skipped: list[tuple[Path, str]] = []
-        for number, path in enumerate(files):
-            try:
-                skipping = on_error == "skip"
-                length = self.decode(path).shape[-1] if skipping else self.length_in(path)
-            except StripDecodeError as error:
-                if on_error == "raise":
-                    raise
-                skipped.append((error.path, error.reason))
-            else:
-                lengths.append(length)
-                kept.append(number)
-        if not kept:
-            raise ValueError(
-                f"none of the {len(files)} files can be read; the first is "
-                f"{skipped[0][0]}: {skipped[0][1]}"
-            )
-        self.paths = tuple(files[number] for number in kept)
-        self.skipped = tuple(skipped)
+        def length(path: Path) -> int:
+            columns = self.length_in(path)
+            return self.decode(path).shape[-1] if on_error == "skip" else columns
+
+        files = measure_files(paths, targets, on_error, length)
+        self.paths = files.paths
+        self.skipped = files.skipped
         super().__init__(
             labels=labels,
-            targets=wanted[kept],
-            lengths=lengths,
+            targets=files.targets,
+            lengths=files.measures,
             height=height,
             channels=channels,
         )
@@ -122,6 +105,8 @@ class StripFiles(FileStrips):
         Rows of every strip.
     channels
         1 (grey) or 3 (RGB).
+    value_range
+        The two values of the files that become 0 and 255, as for `read_image`.
     on_error
         "raise": a file without a readable header raises at once, one whose pixels are damaged
         when it is asked for. "skip": every file is decoded once at the start, and those that
@@ -162,10 +147,14 @@ class StripFiles(FileStrips):
         labels: Sequence[str] = (),
         height: int = 28,
         channels: int = 1,
+        value_range: ValueRange | None = None,
         on_error: OnError = "raise",
     ) -> None:
         if channels not in (1, 3):
             raise ValueError(f"channels is {channels!r}, but must be 1 (grey) or 3 (RGB)")
+        if value_range is not None:
+            value_range = check_value_range("value_range", value_range)
+        self.value_range = value_range
         super().__init__(
             paths,
             targets=targets,
@@ -181,4 +170,85 @@ class StripFiles(FileStrips):
 
     def decode(self, path: Path) -> NDArray[np.uint8]:
         """Decode an image and scale it."""
-        return read_image(path, self.height, self.channels)
+        return read_image(path, self.height, self.channels, self.value_range)
+
+
+@dataclass(frozen=True)
+class MeasuredFiles:
+    """The files of a list that can be read.
+
+    Attributes
+    ----------
+    paths
+        The files.
+    targets
+        ``[N]`` class numbers, -1 where none were given.
+    measures
+        ``[N]`` what was measured of each.
+    skipped
+        Files left out, with the reason.
+    """
+
+    paths: tuple[Path, ...]
+    targets: IntArray
+    measures: IntArray
+    skipped: tuple[tuple[Path, str], ...]
+
+
+def measure_files(
+    paths: Iterable[str | os.PathLike[str]],
+    targets: ArrayLike | None,
+    on_error: OnError,
+    measure: Callable[[Path], int],
+) -> MeasuredFiles:
+    """Measure every file, leaving out those that can't be read if that is wanted.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    targets
+        ``[N]`` class numbers; all unlabelled if None.
+    on_error
+        "raise": a `StripDecodeError` of ``measure`` is raised; "skip": the file is left out.
+    measure
+        Gives what a dataset needs to know of a file beforehand.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is wrong, there are no files, or none that can be read.
+    """
+    if isinstance(paths, (str, os.PathLike)):
+        raise TypeError(f"paths is {paths!r}, but must be a sequence of files")
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f'on_error is {on_error!r}, but must be "raise" or "skip"')
+    files = [Path(path) for path in paths]
+    if not files:
+        raise ValueError("paths is empty; give at least one file")
+    wanted = int_array("targets", [UNLABELLED] * len(files) if targets is None else targets)
+    if len(wanted) != len(files):
+        raise ValueError(f"targets has {len(wanted)} entries, but there are {len(files)} files")
+
+    measures: list[int] = []
+    kept: list[int] = []
+    skipped: list[tuple[Path, str]] = []
+    for number, path in enumerate(files):
+        try:
+            measures.append(measure(path))
+            kept.append(number)
+        except StripDecodeError as error:
+            if on_error == "raise":
+                raise
+            skipped.append((error.path, error.reason))
+    if not kept:
+        raise ValueError(
+            f"none of the {len(files)} files can be read; the first is "
+            f"{skipped[0][0]}: {skipped[0][1]}"
+        )
+    return MeasuredFiles(
+        tuple(files[number] for number in kept),
+        wanted[kept],
+        int_array("measures", measures),
+        tuple(skipped),
+    )

@@ -1,4 +1,4 @@
-"""Strips in a folder of class folders, of images or of sounds."""
+"""Strips in a folder of class folders, of images or of sounds; files of one kind in a folder."""
 
 import os
 from collections.abc import Sequence
@@ -6,28 +6,33 @@ from pathlib import Path
 from typing import Literal
 
 from fastrnn.data.audio import StripAudio
-from fastrnn.data.checks import check_labels, listed
+from fastrnn.data.checks import ValueRange, check_labels, listed
 from fastrnn.data.files import OnError, StripFiles
 from fastrnn.data.image import IMAGE_SUFFIXES
 from fastrnn.data.spectrogram import LogMel
+from fastrnn.data.video_decoding import VIDEO_SUFFIXES
 from fastrnn.data.wav import WAV_SUFFIXES
 
-FileKind = Literal["images", "sounds"]
+FileKind = Literal["images", "sounds", "videos"]
 
-_SUFFIXES: dict[FileKind, frozenset[str]] = {"images": IMAGE_SUFFIXES, "sounds": WAV_SUFFIXES}
+_SUFFIXES: dict[FileKind, frozenset[str]] = {
+    "images": IMAGE_SUFFIXES,
+    "sounds": WAV_SUFFIXES,
+    "videos": VIDEO_SUFFIXES,
+}
 
 
 class StripFolder(StripFiles):
     """Strips in a folder that holds one folder of images per class.
 
     ``root/cat/1.png`` is a strip of class "cat". Images may lie deeper; hidden files and files
-    that are neither images nor sounds by their ending are passed over.
+    that are neither images, sounds nor videos by their ending are passed over.
 
     Parameters
     ----------
     root
         The folder.
-    height, channels, on_error
+    height, channels, value_range, on_error
         As for `StripFiles`.
     labels
         Class names in the order of the targets, for instance those of a trained model; some may
@@ -38,7 +43,7 @@ class StripFolder(StripFiles):
     FileNotFoundError, NotADirectoryError
         If ``root`` is not a folder.
     ValueError
-        If there are no class folders, one has no images or has sounds too, or one is not among
+        If there are no class folders, one has no images or has other kinds too, or one is not among
         ``labels``.
     StripDecodeError
         As for `StripFiles`.
@@ -60,17 +65,19 @@ class StripFolder(StripFiles):
         *,
         height: int = 28,
         channels: int = 1,
+        value_range: ValueRange | None = None,
         on_error: OnError = "raise",
         labels: Sequence[str] | None = None,
     ) -> None:
         self.root = Path(root)
-        paths, targets, names = _class_files(self.root, "images", labels)
+        paths, targets, names = class_files(self.root, "images", labels)
         super().__init__(
             paths,
             targets=targets,
             labels=names,
             height=height,
             channels=channels,
+            value_range=value_range,
             on_error=on_error,
         )
 
@@ -79,7 +86,7 @@ class StripAudioFolder(StripAudio):
     """Strips in a folder that holds one folder of WAV files per class.
 
     ``root/yes/1.wav`` is a strip of class "yes". WAV files may lie deeper; hidden files and files
-    that are neither sounds nor images by their ending are passed over.
+    that are neither sounds, images nor videos by their ending are passed over.
 
     Parameters
     ----------
@@ -95,7 +102,7 @@ class StripAudioFolder(StripAudio):
     FileNotFoundError, NotADirectoryError
         If ``root`` is not a folder.
     ValueError
-        If there are no class folders, one has no sounds or has images too, or one is not among
+        If there are no class folders, one has no sounds or has other kinds too, or one is not among
         ``labels``.
     StripDecodeError, ModuleNotFoundError
         As for `StripAudio`.
@@ -123,7 +130,7 @@ class StripAudioFolder(StripAudio):
         labels: Sequence[str] | None = None,
     ) -> None:
         self.root = Path(root)
-        paths, targets, names = _class_files(self.root, "sounds", labels)
+        paths, targets, names = class_files(self.root, "sounds", labels)
         super().__init__(paths, targets=targets, labels=names, config=config, on_error=on_error)
 
 
@@ -140,14 +147,14 @@ def find_files(folder: str | os.PathLike[str], kind: FileKind) -> list[Path]:
     folder
         The folder. What begins with a dot is passed over, and files of no kind.
     kind
-        "images" or "sounds" (WAV).
+        "images", "sounds" (WAV) or "videos". GIF is both an image and a video.
 
     Raises
     ------
     FileNotFoundError, NotADirectoryError
         If ``folder`` is not a folder.
     ValueError
-        If there are none, or files of the other kind too.
+        If there are none, or files of another kind too.
 
     Examples
     --------
@@ -168,32 +175,29 @@ def find_files(folder: str | os.PathLike[str], kind: FileKind) -> list[Path]:
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     )
-    found = {
-        each: [path for path in visible if path.suffix.lower() in suffixes]
-        for each, suffixes in _SUFFIXES.items()
-    }
-    others = [
-        f"{each} such as {paths[0].relative_to(folder)}"
-        for each, paths in found.items()
-        if paths and each != kind
-    ]
-    if found[kind] and others:
-        first = found[kind][0].relative_to(folder)
+    wanted = [path for path in visible if path.suffix.lower() in _SUFFIXES[kind]]
+    others = []
+    for other, suffixes in _SUFFIXES.items():
+        strays = (p for p in visible if p.suffix.lower() in suffixes - _SUFFIXES[kind])
+        if stray := next(strays, None):
+            others.append(f"{other} such as {stray.relative_to(folder)}")
+    if wanted and others:
+        first = wanted[0].relative_to(folder)
         raise ValueError(
             f"{folder} mixes {kind} such as {first} with {' and '.join(others)}; "
             "put each kind into a folder of its own"
         )
-    if not found[kind]:
+    if not wanted:
         endings = ", ".join(sorted(_SUFFIXES[kind]))
         but = f", but {' and '.join(others)}" if others else ""
         raise ValueError(f"there are no {kind} in {folder} (endings looked for: {endings}){but}")
-    return found[kind]
+    return wanted
 
 
-def _class_files(
+def class_files(
     root: Path, kind: FileKind, labels: Sequence[str] | None
 ) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """Files in class folders, the target of each, and the labels."""
+    """Files of a kind in class folders, the target of each, and the labels; as `StripFolder`."""
     classes = _class_folders(root, kind)
     names = check_labels([folder.name for folder in classes] if labels is None else labels)
     paths: list[Path] = []

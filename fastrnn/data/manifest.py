@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastrnn.data.audio import StripAudio
-from fastrnn.data.checks import check_labels, listed
+from fastrnn.data.checks import ValueRange, check_labels, listed
 from fastrnn.data.dataset import UNLABELLED
 from fastrnn.data.files import OnError, StripFiles
 from fastrnn.data.spectrogram import LogMel
@@ -22,7 +22,7 @@ class StripManifest(StripFiles):
     ----------
     csv_path
         The CSV file, UTF-8, separated by commas, first line the header.
-    height, channels, on_error
+    height, channels, value_range, on_error
         As for `StripFiles`.
     labels
         Class names in the order of the targets. By default the labels found, sorted.
@@ -56,6 +56,7 @@ class StripManifest(StripFiles):
         *,
         height: int = 28,
         channels: int = 1,
+        value_range: ValueRange | None = None,
         labels: Sequence[str] | None = None,
         root: str | os.PathLike[str] | None = None,
         on_error: OnError = "raise",
@@ -68,6 +69,7 @@ class StripManifest(StripFiles):
             labels=names,
             height=height,
             channels=channels,
+            value_range=value_range,
             on_error=on_error,
         )
 

@@ -92,3 +92,38 @@ def make_strips():
         return StripArrays(strips, [0] * len(widths) if targets is None else targets, labels)
 
     return make
+
+
+@pytest.fixture
+def write_clip(tmp_path):
+    """Writes uint8 frames ``[T, H, W, 3]`` as a video file; returns its path."""
+    av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'fastrnn[video]'")
+
+    def write(name, frames, codec="png", pixels="rgb24", options=None, prepare=lambda stream: None):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(path), "w") as file:
+            stream = file.add_stream(codec, rate=10, options=options or {})
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = pixels
+            prepare(stream)
+            for frame in frames:
+                picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+                file.mux(stream.encode(picture.reformat(format=pixels)))
+            file.mux(stream.encode())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def moving():
+    """Makes frames ``[T, H, W, 3]`` of a coarse pattern that moves."""
+
+    def make(frames, height=48, width=64):
+        random = np.random.default_rng(5)
+        coarse = random.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+        picture = coarse.repeat(8, 0).repeat(8, 1)[:height, :width]
+        return np.stack([np.roll(picture, 3 * number, 1) for number in range(frames)])
+
+    return make

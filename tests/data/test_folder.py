@@ -161,3 +161,14 @@ def test_empty_folder_of_sounds_is_an_error(tmp_path):
 def test_unknown_kind_of_files_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="kind is 'films', but must be 'images' or 'sounds'"):
         find_files(tmp_path, "films")
+
+
+def test_images_and_videos_are_kept_apart_but_gif_is_both(tmp_path, save):
+    save("cat/1.gif")
+    assert len(find_files(tmp_path, "images")) == len(find_files(tmp_path, "videos")) == 1
+    (tmp_path / "cat" / "clip.mp4").touch()
+    assert len(find_files(tmp_path, "videos")) == 2
+    with pytest.raises(
+        ValueError, match=r"mixes images such as cat/1\.gif with videos such as cat/c"
+    ):
+        find_files(tmp_path, "images")
