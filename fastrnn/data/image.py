@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,20 +46,23 @@ class StripDecodeError(ValueError):
         return f"{self.path}: {self.reason}"
 
 
-def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+def read_image_size(path: str | os.PathLike[str], file: IO[bytes] | None = None) -> tuple[int, int]:
     """Width and height of an image as it is to be seen, from its header alone.
 
     Parameters
     ----------
     path
         The file. An EXIF orientation that swaps width and height is honoured.
+    file
+        Read this open file instead, if the image is a part of another file; ``path`` then only
+        names it in errors.
 
     Raises
     ------
     StripDecodeError
         If the file is missing, empty or not an image.
     """
-    with _open(path) as image:
+    with _open(path, file) as image:
         return _seen_size(image)
 
 
@@ -72,7 +75,9 @@ def scaled_width(width: int, image_height: int, height: int) -> int:
     return max(1, (2 * width * height + image_height) // (2 * image_height))
 
 
-def read_image(path: str | os.PathLike[str], height: int, channels: int) -> NDArray[np.uint8]:
+def read_image(
+    path: str | os.PathLike[str], height: int, channels: int, file: IO[bytes] | None = None
+) -> NDArray[np.uint8]:
     """Decode an image file and scale it to a strip of ``height`` rows, aspect kept.
 
     Sixteen-bit grey keeps its high byte; transparent parts become white, like paper.
@@ -85,6 +90,8 @@ def read_image(path: str | os.PathLike[str], height: int, channels: int) -> NDAr
         Rows of the strip.
     channels
         1 for grey, 3 for RGB.
+    file
+        As for `read_image_size`.
 
     Returns
     -------
@@ -96,19 +103,22 @@ def read_image(path: str | os.PathLike[str], height: int, channels: int) -> NDAr
     StripDecodeError
         If the file is missing, empty, damaged or not an image.
     """
-    from PIL import Image
+    with _open(path, file) as image:
+        return _decode(image, height, channels)
 
+
+def read_unscaled(path: str | os.PathLike[str]) -> tuple[str, NDArray[np.uint8]]:
+    """Pillow's mode of an image file, and its pixels as uint8 ``[3, H, W]`` in its own size.
+
+    What is more than eight bits, turned or transparent becomes what `read_image` makes of it.
+
+    Raises
+    ------
+    StripDecodeError
+        If the file is missing, empty, damaged or not an image.
+    """
     with _open(path) as image:
-        width = scaled_width(*_seen_size(image), height)
-        turn = _turn(image)
-        image.load()
-        seen = _as_mode(image, "RGB" if channels == 3 else "L")
-        if turn is not None:
-            seen = seen.transpose(turn)
-        if seen.size != (width, height):
-            seen = seen.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(seen).reshape(height, width, channels)
-        return np.array(pixels.transpose(2, 0, 1), order="C")
+        return image.mode, _decode(image, _seen_size(image)[1], 3)
 
 
 def scale_strip(strip: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
@@ -128,23 +138,39 @@ def scale_strip(strip: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
 
 
 @contextlib.contextmanager
-def _open(path: str | os.PathLike[str]) -> Iterator["Image.Image"]:
+def _open(path: str | os.PathLike[str], file: IO[bytes] | None = None) -> Iterator["Image.Image"]:
     """Open an image; whatever goes wrong inside is reported as a `StripDecodeError`."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path if file is None else file) as image:
             yield image
     except MemoryError:
         raise
     except FileNotFoundError as error:
         raise StripDecodeError(path, "the file does not exist") from error
     except UnidentifiedImageError as error:
-        empty = Path(path).stat().st_size == 0
-        reason = "the file is empty" if empty else "not an image, or in a format Pillow can't read"
+        size = Path(path).stat().st_size if file is None else file.seek(0, os.SEEK_END)
+        reason = "not an image, or in a format Pillow can't read" if size else "the file is empty"
         raise StripDecodeError(path, reason) from error
     except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error and more
         raise StripDecodeError(path, f"can't be decoded ({error})") from error
+
+
+def _decode(image: "Image.Image", height: int, channels: int) -> NDArray[np.uint8]:
+    """Decode an image that has not been loaded yet and scale it, as `read_image` says."""
+    from PIL import Image
+
+    width = scaled_width(*_seen_size(image), height)
+    turn = _turn(image)
+    image.load()
+    seen = _as_mode(image, "RGB" if channels == 3 else "L")
+    if turn is not None:
+        seen = seen.transpose(turn)
+    if seen.size != (width, height):
+        seen = seen.resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(seen).reshape(height, width, channels)
+    return np.array(pixels.transpose(2, 0, 1), order="C")
 
 
 def _orientation(image: "Image.Image") -> int:
