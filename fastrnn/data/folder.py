@@ -90,21 +90,27 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     ValueError
         If there is no image in it.
     """
-    folder = _existing_folder(Path(folder))
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    folder = existing_folder(Path(folder))
+    found = images_in(folder)
     if not found:
         endings = ", ".join(sorted(IMAGE_SUFFIXES))
         raise ValueError(f"there are no images in {folder} (endings looked for: {endings})")
     return found
 
 
-def _existing_folder(folder: Path) -> Path:
+def images_in(folder: Path) -> list[Path]:
+    """Find images as `find_images` does; there may be none."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
+def existing_folder(folder: Path) -> Path:
+    """Return the folder; FileNotFoundError or NotADirectoryError if it is none."""
     if not folder.exists():
         raise FileNotFoundError(f"folder {folder} does not exist")
     if not folder.is_dir():
@@ -113,7 +119,7 @@ def _existing_folder(folder: Path) -> Path:
 
 
 def _class_folders(root: Path) -> list[Path]:
-    content = [path for path in _existing_folder(root).iterdir() if not path.name.startswith(".")]
+    content = [path for path in existing_folder(root).iterdir() if not path.name.startswith(".")]
     classes = sorted(path for path in content if path.is_dir())
     if classes:
         return classes
