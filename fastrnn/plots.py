@@ -1,4 +1,4 @@
-"""Pictures: curves of a training, a confusion matrix, strips with what a classifier saw in them.
+"""Pictures: curves of a training, a confusion matrix, strips with what was seen, a data set.
 
 Matplotlib is used without pyplot, so no window system is needed and no global state is touched.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastrnn.data.report import DatasetReport
 from fastrnn.training.checkpoint import write_atomically
 from fastrnn.training.history import EpochRecord
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _MOST_MARKERS = 40  # epochs up to which each one is a dot in the curves
 _MOST_NUMBERS = 25  # classes up to which a cell is large enough for its count
+_MOST_BARS = 40  # classes of which each can have its bar and its name
 _GOOD, _BAD, _ATTENTION = "#2a7f4f", "#b3322e", "#d9730d"
 _TRAINING, _VALIDATION = "#2f6db5", "#d9730d"
 
@@ -239,6 +241,75 @@ def draw_strips(
         below = figure.add_subplot(grid[2 * number + 1])
         _draw_attention(below, picture, widest)
     return _save(figure, Path(path))
+
+
+def draw_report(path: str | os.PathLike[str], report: DatasetReport, *, title: str = "") -> Path:
+    """Draw a report on data into a PNG file: strips of each class, and their widths, by part.
+
+    Parameters
+    ----------
+    path
+        The file; written whole or not at all.
+    report
+        What `fastrnn.data.inspect` found.
+    title
+        Title of the whole.
+
+    Returns
+    -------
+    pathlib.Path
+        ``path``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fastrnn.data import StripDigits
+    >>> from fastrnn.data.inspect import inspect_dataset
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> report = inspect_dataset(StripDigits("test", size=20))
+    >>> draw_report(Path(folder.name) / "report.png", report).name
+    'report.png'
+    >>> folder.cleanup()
+    """
+    names = list(dict.fromkeys(name for part in report.parts for name in part.classes))
+    figure = _figure(11, 7)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, parse_math=False)
+    classes, widths = figure.subplots(2, 1)
+    _draw_class_counts(classes, report, names)
+    for part in report.parts:
+        if part.width_counts:  # none if no strip at all can be read
+            widths.stairs(part.width_counts, report.width_edges, label=part.name, linewidth=1.5)
+    widths.set_xlabel("columns")
+    widths.set_ylabel("strips")
+    if len(report.parts) > 1:
+        for axes in (classes, widths):
+            for text in axes.legend().get_texts():
+                text.set_parse_math(False)
+    return _save(figure, Path(path))
+
+
+def _draw_class_counts(axes: Axes, report: DatasetReport, names: Sequence[str]) -> None:
+    """Draw a bar for each class and part; for many classes a line over the classes by size."""
+    axes.set_ylabel("strips")
+    if len(names) > _MOST_BARS:
+        for part in report.parts:
+            axes.stairs(sorted(part.classes.values(), reverse=True), label=part.name, linewidth=1.5)
+        axes.set_xlabel(f"{len(names)} classes, the largest first")
+        return
+    unlabelled = ["(unlabelled)"] if any(part.unlabelled for part in report.parts) else []
+    places = np.arange(len(names) + len(unlabelled))
+    breadth = 0.8 / len(report.parts)
+    for number, part in enumerate(report.parts):
+        counts = [part.classes.get(name, 0) for name in names] + [part.unlabelled] * len(unlabelled)
+        axes.bar(places + number * breadth, counts, breadth, label=part.name)
+    labels = [*names, *unlabelled]
+    axes.set_xticks(
+        places + 0.4 - breadth / 2,
+        labels,
+        rotation=90 if _wide(labels) and len(labels) > 8 else 0,
+        parse_math=False,
+    )
 
 
 def _draw_strip(axes: Axes, picture: StripPicture, widest: int) -> None:

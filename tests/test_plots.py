@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 
 import fastrnn.plots
-from fastrnn.plots import StripPicture, draw_confusion, draw_curves, draw_strips
+from fastrnn.data import StripArrays
+from fastrnn.data.inspect import inspect_dataset
+from fastrnn.plots import StripPicture, draw_confusion, draw_curves, draw_report, draw_strips
 from fastrnn.training import EpochRecord
 
 
@@ -150,3 +152,40 @@ def test_depth_is_shown_below_the_colours_and_not_as_transparency(tmp_path):
 
 def test_class_names_in_a_script_that_the_font_lacks(tmp_path):
     assert draw_confusion(tmp_path / "c.png", np.eye(2), ["八", "$x"]).exists()
+
+
+def some_strips(targets, labels, width=9):
+    return StripArrays([np.full((4, width), 7, np.uint8)] * len(targets), targets, labels)
+
+
+def test_report_has_a_bar_of_the_right_height_for_each_class(tmp_path):
+    strips = some_strips([0] * 10 + [1] * 5, ["a", "b"])
+    image = pixels(draw_report(tmp_path / "r.png", inspect_dataset(strips)))
+    upper = image[: image.shape[0] // 2]
+    blue = (upper[..., 2] - upper[..., 0]) > 60
+    columns = blue.sum(0)
+    middle = len(columns) // 2
+    assert columns[:middle].max() == pytest.approx(2 * columns[middle:].max(), rel=0.03)
+
+
+def test_report_shows_where_the_widths_of_each_part_are(tmp_path):
+    labels = ["a", "b"]
+    narrow, wide = some_strips([0, 1], labels, 100), some_strips([0, -1], labels, 500)
+    report = inspect_dataset({"$narrow$": narrow, "wide": wide})
+    image = pixels(draw_report(tmp_path / "r.png", report, title="$x"))
+    lower = image[image.shape[0] // 2 :]
+    blue = (lower[..., 2] - lower[..., 0]) > 60
+    orange = (lower[..., 0] - lower[..., 2]) > 60
+    assert blue.sum(0).argmax() < lower.shape[1] * 0.2
+    assert orange.sum(0).argmax() > lower.shape[1] * 0.8
+
+
+@pytest.mark.parametrize("classes", [0, 1, 40, 41, 3000])
+def test_report_on_any_number_of_classes(tmp_path, classes):
+    labels = [f"class {k}" for k in range(classes)]
+    strips = some_strips([-1, *range(classes)], labels)
+    assert pixels(draw_report(tmp_path / "r.png", inspect_dataset(strips))).shape[1] < 2000
+
+
+def test_examples_in_docstrings_run():
+    assert doctest.testmod(fastrnn.plots).failed == 0

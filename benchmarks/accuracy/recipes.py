@@ -93,9 +93,7 @@ def _on_strips(task: str, targets: tuple[float | None, float, float]) -> tuple[R
     return (
         Recipe(task, "cnn", StripCNN, {"dropout": 0.2}, _CONV, published, targets[0]),
         Recipe(task, "lstm", StripClassifier, _LSTM_128, _STRIPS, published, targets[1]),
-        Recipe(
-            task, "cnn-lstm", CNNLSTMClassifier, {"dropout": 0.2}, _CONV, published, targets[2]
-        ),
+        Recipe(task, "cnn-lstm", CNNLSTMClassifier, {"dropout": 0.2}, _CONV, published, targets[2]),
     )
 
 

@@ -168,13 +168,8 @@ def find_files(folder: str | os.PathLike[str], kind: FileKind) -> list[Path]:
     """
     if kind not in _SUFFIXES:
         raise ValueError(f"kind is {kind!r}, but must be {' or '.join(map(repr, _SUFFIXES))}")
-    folder = _existing_folder(Path(folder))
-    visible = sorted(
-        path
-        for path in folder.rglob("*")
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    folder = existing_folder(Path(folder))
+    visible = _visible_files(folder)
     wanted = [path for path in visible if path.suffix.lower() in _SUFFIXES[kind]]
     others = []
     for other, suffixes in _SUFFIXES.items():
@@ -194,6 +189,20 @@ def find_files(folder: str | os.PathLike[str], kind: FileKind) -> list[Path]:
     return wanted
 
 
+def images_in(folder: Path) -> list[Path]:
+    """Find images as `find_images` does; there may be none, and other files beside them."""
+    return [path for path in _visible_files(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
 def class_files(
     root: Path, kind: FileKind, labels: Sequence[str] | None
 ) -> tuple[list[Path], list[int], tuple[str, ...]]:
@@ -211,7 +220,8 @@ def class_files(
     return paths, targets, names
 
 
-def _existing_folder(folder: Path) -> Path:
+def existing_folder(folder: Path) -> Path:
+    """Return the folder; FileNotFoundError or NotADirectoryError if it is none."""
     if not folder.exists():
         raise FileNotFoundError(f"folder {folder} does not exist")
     if not folder.is_dir():
@@ -220,7 +230,7 @@ def _existing_folder(folder: Path) -> Path:
 
 
 def _class_folders(root: Path, kind: FileKind) -> list[Path]:
-    content = [path for path in _existing_folder(root).iterdir() if not path.name.startswith(".")]
+    content = [path for path in existing_folder(root).iterdir() if not path.name.startswith(".")]
     classes = sorted(path for path in content if path.is_dir())
     if classes:
         return classes

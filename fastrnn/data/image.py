@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,24 +60,27 @@ class StripDecodeError(ValueError):
         return f"{self.path}: {self.reason}"
 
 
-def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+def read_image_size(path: str | os.PathLike[str], file: IO[bytes] | None = None) -> tuple[int, int]:
     """Width and height of an image as it is to be seen, from its header alone.
 
     Parameters
     ----------
     path
         The file. An EXIF orientation that swaps width and height is honoured.
+    file
+        Where to read from, open for reading bytes, if not from ``path``, which then only names
+        the image in errors.
 
     Raises
     ------
     StripDecodeError
         If the file is missing, empty or not an image.
     """
-    if is_array_file(path):
+    if file is None and is_array_file(path):
         with _reporting(path):
             rows, columns = read_array_shape(path)[:2]
             return columns, rows
-    with _reporting(path), _open(path) as image:
+    with _reporting(path, file), _open(path, file) as image:
         return seen_size(image)
 
 
@@ -109,6 +112,7 @@ def read_image(
     height: int,
     channels: int,
     value_range: ValueRange | None = None,
+    file: IO[bytes] | None = None,
 ) -> NDArray[np.uint8]:
     """Decode an image file and scale it to a strip of ``height`` rows, aspect kept.
 
@@ -127,6 +131,8 @@ def read_image(
         The two values of the file that become 0 and 255; those between are mapped linearly,
         those beyond are clipped. By default 16 bits keep their high byte. Needed for
         floating-point pixels.
+    file
+        As for `read_image_size`.
 
     Returns
     -------
@@ -142,13 +148,30 @@ def read_image(
 
     if value_range is not None:
         value_range = check_value_range("value_range", value_range)
-    with _reporting(path):
-        seen = _decode(path, "RGB" if channels == 3 else "L", value_range)
+    with _reporting(path, file):
+        seen = _decode(path, "RGB" if channels == 3 else "L", value_range, file)
         width = scaled_width(*seen.size, height)
         if seen.size != (width, height):
             seen = seen.resize((width, height), Image.Resampling.BILINEAR)
         pixels = np.asarray(seen).reshape(height, width, channels)
         return np.array(pixels.transpose(2, 0, 1), order="C")
+
+
+def read_unscaled(path: str | os.PathLike[str]) -> tuple[str, NDArray[np.uint8]]:
+    """Pillow's mode of an image file, and its pixels as uint8 ``[3, H, W]`` in its own size.
+
+    What is more than eight bits, turned or transparent becomes what `read_image` makes of it.
+
+    Raises
+    ------
+    StripDecodeError
+        If the file is missing, empty, damaged or not an image.
+    """
+    pixels = read_image(path, read_image_size(path)[1], 3)
+    if is_array_file(path):
+        return "array", pixels
+    with _reporting(path), _open(path) as image:
+        return image.mode, pixels
 
 
 def read_values(path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -202,7 +225,7 @@ def scale_strip(strip: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
 
 
 @contextlib.contextmanager
-def _reporting(path: str | os.PathLike[str]) -> Iterator[None]:
+def _reporting(path: str | os.PathLike[str], file: IO[bytes] | None = None) -> Iterator[None]:
     """Report whatever goes wrong inside as a `StripDecodeError`."""
     from PIL import UnidentifiedImageError
 
@@ -213,7 +236,7 @@ def _reporting(path: str | os.PathLike[str]) -> Iterator[None]:
     except FileNotFoundError as error:
         raise StripDecodeError(path, "the file does not exist") from error
     except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error and more
-        if Path(path).is_file() and Path(path).stat().st_size == 0:
+        if _is_empty(path, file):
             raise StripDecodeError(path, "the file is empty") from error
         if isinstance(error, UnidentifiedImageError):
             reason = "not an image, or in a format Pillow can't read"
@@ -221,8 +244,14 @@ def _reporting(path: str | os.PathLike[str]) -> Iterator[None]:
         raise StripDecodeError(path, f"can't be decoded ({error})") from error
 
 
+def _is_empty(path: str | os.PathLike[str], file: IO[bytes] | None) -> bool:
+    if file is not None:
+        return file.seek(0, os.SEEK_END) == 0
+    return Path(path).is_file() and Path(path).stat().st_size == 0
+
+
 @contextlib.contextmanager
-def _open(path: str | os.PathLike[str]) -> Iterator["Image.Image"]:
+def _open(path: str | os.PathLike[str], file: IO[bytes] | None = None) -> Iterator["Image.Image"]:
     """Open an image from a file object, not by its path.
 
     Pillow maps a file of known path into memory, and takes the lines of a TIFF file that is to be
@@ -230,17 +259,22 @@ def _open(path: str | os.PathLike[str]) -> Iterator["Image.Image"]:
     """
     from PIL import Image
 
-    with Path(path).open("rb") as file, Image.open(file) as image:
-        yield image
+    with contextlib.ExitStack() as opened:
+        if file is None:
+            file = opened.enter_context(Path(path).open("rb"))
+        yield opened.enter_context(Image.open(file))
 
 
 def _decode(
-    path: str | os.PathLike[str], mode: str, value_range: ValueRange | None
+    path: str | os.PathLike[str],
+    mode: str,
+    value_range: ValueRange | None,
+    file: IO[bytes] | None = None,
 ) -> "Image.Image":
     """Decode to an upright image of mode "L" or "RGB"."""
-    if is_array_file(path):
+    if file is None and is_array_file(path):
         return from_array(read_array(path), mode, value_range)
-    with _open(path) as image:
+    with _open(path, file) as image:
         # Pillow turns TIFF itself while loading
         orientation = 1 if image.format == "TIFF" else exif_orientation(image)
         return upright(as_mode(image, mode, value_range), orientation)

@@ -1,4 +1,6 @@
+import io
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +129,30 @@ def moving():
         return np.stack([np.roll(picture, 3 * number, 1) for number in range(frames)])
 
     return make
+
+
+def png(noise):
+    """Makes the bytes of a PNG of noise."""
+
+    def encode(width=50, height=28):
+        file = io.BytesIO()
+        Image.fromarray(noise(height, width)).save(file, format="PNG")
+        return file.getvalue()
+
+    return encode
+
+
+@pytest.fixture
+def write_tar(tmp_path):
+    """Writes a tar file of members, (name, bytes), under the test's folder; returns its path."""
+
+    def write(name, members):
+        path = tmp_path / name
+        with tarfile.open(path, "w") as tar:
+            for member, content in members:
+                info = tarfile.TarInfo(member)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        return path
+
+    return write
