@@ -142,8 +142,8 @@ class EncoderClassifier(BundledModel):
         ----------
         strips : Tensor [B, C, H, W]
             uint8 pixels, scaled to [0, 1] here, or float pixels, best in [0, 1] too, converted to
-            the type of the weights. NaN pixels are not refused: they make the logits of their
-            own strip NaN, and of no other.
+            the type of the weights. NaN pixels are not refused: what is computed from them is
+            NaN, in the logits of their own strip and of no other.
         lengths : Tensor [B] or sequence of B ints, optional
             Valid columns of each strip (rows, if the strips run from top to bottom), zero
             allowed. The rest is padding and makes no difference. Default: all.
