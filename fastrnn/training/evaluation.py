@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,20 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastrnn.data import StripBatch, StripDataset, strip_batches
+from fastrnn.nn.mode import mode as mode
 from fastrnn.training.config import DEFAULT_MAX_PADDED_STEPS
 from fastrnn.training.metrics import ClassScores, accuracy, class_scores, confusion_matrix
-
-
-@contextmanager
-def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """Put a model into training or evaluation mode; every module gets its own mode back after."""
-    before = [(module, module.training) for module in model.modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, was_training in before:
-            module.training = was_training
 
 
 def device_of(model: nn.Module) -> torch.device:
