@@ -4,6 +4,7 @@ from fastrnn.models.bundle import BundleError, load_bundle, save_bundle
 from fastrnn.models.classifier import EncoderClassifier
 from fastrnn.models.cnn_lstm import CNNLSTMClassifier, CNNLSTMConfig
 from fastrnn.models.config import ConvConfig, ModelConfig, RecurrentConfig
+from fastrnn.models.explain import Explanation, explain
 from fastrnn.models.fusion import FusionClassifier, FusionConfig
 from fastrnn.models.strip_classifier import StripClassifier, StripClassifierConfig
 from fastrnn.models.strip_cnn import StripCNN, StripCNNConfig
@@ -14,6 +15,7 @@ __all__ = [
     "CNNLSTMConfig",
     "ConvConfig",
     "EncoderClassifier",
+    "Explanation",
     "FusionClassifier",
     "FusionConfig",
     "ModelConfig",
@@ -22,6 +24,7 @@ __all__ = [
     "StripCNNConfig",
     "StripClassifier",
     "StripClassifierConfig",
+    "explain",
     "load_bundle",
     "save_bundle",
 ]

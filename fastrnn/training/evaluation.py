@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,23 +12,12 @@ from torch import Tensor, nn
 from fastrnn.data import StripBatch, StripBatches, StripDataset, strip_batches
 from fastrnn.data.views import StripWindows
 from fastrnn.data.windows import WindowPlan
+from fastrnn.nn.mode import mode as mode
 from fastrnn.training.config import DEFAULT_MAX_PADDED_STEPS
 from fastrnn.training.metrics import ClassScores, accuracy, class_scores, confusion_matrix
 
 LEAST_VOTE_SHARE = 1e-6
 """What counts for no votes, where shares of votes become logits: log(0) is none."""
-
-
-@contextmanager
-def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """Put a model into training or evaluation mode; every module gets its own mode back after."""
-    before = [(module, module.training) for module in model.modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, was_training in before:
-            module.training = was_training
 
 
 def device_of(model: nn.Module) -> torch.device:
