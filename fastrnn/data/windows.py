@@ -1,55 +1,11 @@
 """Sliding windows over strips."""
 
-from dataclasses import dataclass
-from typing import Literal, get_args
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from fastrnn.data.checks import IntArray, positive_int
-
-Combine = Literal["mean", "vote"]
-
-
-@dataclass(frozen=True)
-class WindowPlan:
-    """How a strip is classified by its windows.
-
-    Parameters
-    ----------
-    size
-        Columns of a window, at least 1.
-    stride
-        Columns from one window's start to the next, 1 .. ``size``.
-    combine
-        What becomes of the windows' logits: "mean" takes their mean, with "vote" each window has
-        one vote for a class.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a setting is wrong.
-
-    Examples
-    --------
-    >>> WindowPlan(size=200, stride=100).combine
-    'mean'
-    >>> WindowPlan(size=200, stride=300)
-    Traceback (most recent call last):
-    ...
-    ValueError: stride is 300, but must be at most size (200)
-    """
-
-    size: int
-    stride: int
-    combine: Combine = "mean"
-
-    def __post_init__(self) -> None:
-        check_window(self.size, self.stride)
-        if self.combine not in get_args(Combine):
-            raise ValueError(f'combine is {self.combine!r}, but must be "mean" or "vote"')
 
 
 def check_window(size: int, stride: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from fastrnn.models.bundle import BundledModel
 from fastrnn.models.checks import class_names
 from fastrnn.models.config import ModelConfig
 from fastrnn.models.encoders.base import Encoded, Encoder
+from fastrnn.models.windows import WindowPlan
 from fastrnn.nn.pooling import AttentionPooling, LastPooling, Pooling, make_pooling
 from fastrnn.nn.scan import Lengths
 
@@ -105,6 +106,11 @@ class EncoderClassifier(BundledModel):
     ) -> Self:
         """Build a classifier with new weights from its config."""
         return cls(**dataclasses.asdict(config), labels=labels, device=device)
+
+    @property
+    def windows(self) -> WindowPlan | None:
+        """How training and prediction cut strips, None if they take them whole."""
+        return self.config.windows
 
     @property
     def preprocessing(self) -> dict[str, Any]:

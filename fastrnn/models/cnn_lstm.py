@@ -51,8 +51,18 @@ class CNNLSTMConfig(ConvConfig, RecurrentConfig):
             )
         if self.frame_width is not None:
             self._set_integer("frame_width", *LONG_SIDE)
+            self._check_whole_frames(self.frame_width)
         else:
             check_width_factor(self.width_factor, len(self.conv_channels))
+
+    def _check_whole_frames(self, frame_width: int) -> None:
+        for name in ("window_size", "window_stride"):
+            columns = getattr(self, name)
+            if columns is not None and columns % frame_width:
+                raise ValueError(
+                    f"{name} must be whole frames of {frame_width} columns (frame_width), got "
+                    f"{columns}"
+                )
 
 
 @register_model

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from fastrnn.models import checks
+from fastrnn.models.windows import MOST_COLUMNS, Combine, WindowPlan
 from fastrnn.nn.initialisation import INITS, check_init
 from fastrnn.nn.pooling import POOLINGS
 
 LAYER_NORMS = ("none", "output", "gates")
-COMBINES = ("mean", "vote")
 
 # Far above any sensible model: they catch slips and damaged files before any work.
 _CHANNELS = (1, 2**16)
@@ -19,7 +19,7 @@ _SIDE = (1, 2**16)
 _CLASSES = (2, 2**20)
 _UNITS = (1, 2**16)
 _LAYERS = (1, 2**8)
-LONG_SIDE = (1, 2**24)
+LONG_SIDE = (1, MOST_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ModelConfig:
     pixel_std: float = 0.25
     window_size: int | None = None
     window_stride: int | None = None
-    window_combine: str = "mean"
+    window_combine: Combine = "mean"
 
     def __post_init__(self) -> None:
         self._set_integer("in_channels", *_CHANNELS)
@@ -87,7 +87,7 @@ class ModelConfig:
         self._check_windows()
 
     def _check_windows(self) -> None:
-        checks.choice("window_combine", self.window_combine, COMBINES)
+        checks.choice("window_combine", self.window_combine, get_args(Combine))
         if self.window_size is None:
             if self.window_stride is not None:
                 raise ValueError(
@@ -106,6 +106,13 @@ class ModelConfig:
                 f"attention_heads must divide the features of a step ({features}), got "
                 f"{self.attention_heads}"
             )
+
+    @property
+    def windows(self) -> WindowPlan | None:
+        """How strips are cut, None if they are not."""
+        if self.window_size is None or self.window_stride is None:
+            return None
+        return WindowPlan(self.window_size, self.window_stride, self.window_combine)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

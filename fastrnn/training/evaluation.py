@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fastrnn.data import StripBatch, StripBatches, StripDataset, strip_batches
 from fastrnn.data.views import StripWindows
-from fastrnn.data.windows import WindowPlan
+from fastrnn.models.windows import WindowPlan
 from fastrnn.nn.mode import mode as mode
 from fastrnn.training.config import DEFAULT_MAX_PADDED_STEPS
 from fastrnn.training.metrics import ClassScores, accuracy, class_scores, confusion_matrix

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fastrnn.data import StripDataset
+from fastrnn.data import StripDataset, StripWindows
 from fastrnn.training.callbacks import Callback, StepInfo
 from fastrnn.training.checkpoint import (
     check_no_run,
@@ -30,7 +30,7 @@ from fastrnn.training.checks import (
 )
 from fastrnn.training.config import FREE_AT_RESUME, TrainingConfig
 from fastrnn.training.epoch_batches import EpochBatches
-from fastrnn.training.evaluation import Evaluation, evaluate, mode
+from fastrnn.training.evaluation import Evaluation, evaluate, mode, window_plan_of
 from fastrnn.training.history import EpochRecord, StoppedBy, TrainingResult
 from fastrnn.training.interrupt import StopFlag, StopRequested
 from fastrnn.training.journal import Journal
@@ -76,6 +76,8 @@ class TrainingRun:
                 check_no_run(self.checkpoint)
         elif resume:
             raise ValueError("resume is True, but out_dir is None: there is nothing to go on from")
+        if plan := window_plan_of(model):
+            train = StripWindows(train, plan.size, plan.stride)
         self.model, self.config, self.train, self.validation = model, config, train, validation
         self.stop, self.callbacks = stop, callbacks
         self.optimisation = Optimisation(self.state, config, loss_weights(config, train))

@@ -131,6 +131,7 @@ def moving():
     return make
 
 
+@pytest.fixture
 def png(noise):
     """Makes the bytes of a PNG of noise."""
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastrnn.data import windows
-from fastrnn.data.windows import WindowPlan
+from fastrnn.models.windows import WindowPlan
 
 
 @given(st.integers(1, 60), st.integers(1, 40), st.data())

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from fastrnn.data import StripDigits
-from fastrnn.data.windows import WindowPlan
 from fastrnn.models import StripClassifier
+from fastrnn.models.windows import WindowPlan
 from fastrnn.reports.mistakes import attention_along, picture_mistakes, worst_mistakes
 
 PROBABILITIES = torch.tensor([[0.7, 0.3], [0.1, 0.9], [0.4, 0.6], [0.2, 0.8], [0.05, 0.95]])

@@ -6,7 +6,7 @@ from torch import nn
 
 from fastrnn.data import StripArrays, StripSubset, collate
 from fastrnn.data.views import StripWindows
-from fastrnn.data.windows import WindowPlan
+from fastrnn.models.windows import WindowPlan
 from fastrnn.training import evaluate, predict_probabilities
 from fastrnn.training.evaluation import LEAST_VOTE_SHARE, predict_logits
 
