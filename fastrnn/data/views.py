@@ -1,7 +1,8 @@
 """Datasets made from other datasets: subset, concatenation, cache, truncation, windows."""
 
+import mmap
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -104,7 +105,8 @@ class StripCache(StripDataset):
     """Keeps every strip in memory after its first use, so that later epochs only copy it.
 
     One buffer of ``channels * height * sum(lengths)`` bytes; 20,000 strips of 28 x 280 take 157 MB.
-    The system hands out its pages as strips are used.
+    The system hands out its pages as strips are used. Processes that are forked share it: what one
+    of them has read is there for all. A copy made by pickle starts empty.
 
     Parameters
     ----------
@@ -130,8 +132,21 @@ class StripCache(StripDataset):
         self.dataset = dataset
         sizes = self.lengths * (self.channels * self.height)
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
-        self._pixels = torch.empty(int(self._starts[-1]), dtype=torch.uint8)
-        self._filled = np.zeros(len(self), dtype=bool)
+        self._allocate()
+
+    def _allocate(self) -> None:
+        size = int(self._starts[-1])
+        # Anonymous shared memory, which isn't taken from /dev/shm, small in many containers.
+        memory = mmap.mmap(-1, max(1, size + len(self)))
+        self._pixels = torch.frombuffer(memory, dtype=torch.uint8)[:size]
+        self._filled = np.frombuffer(memory, dtype=bool)[size : size + len(self)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k not in ("_pixels", "_filled")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._allocate()
 
     def read_strip(self, index: int) -> Tensor:
         """Copy it from memory, after reading it once."""

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -118,6 +120,20 @@ def test_cache_survives_callers_that_change_their_strip():
     for _ in range(3):
         cached[1][0].fill_(99)
     assert (cached[1][0] == 1).all()
+
+
+def test_copy_of_a_cache_by_pickle_starts_empty():
+    cached = StripCache(CountingStrips([5, 1]))
+    cached[1]
+    copy = pickle.loads(pickle.dumps(cached))
+    assert (copy[1][0] == 1).all()
+    assert copy.dataset.reads == [0, 2]
+    copy[1]
+    assert copy.dataset.reads == [0, 2]
+
+
+def test_cache_of_nothing_is_allowed(make_strips):
+    assert len(StripCache(StripSubset(make_strips([5]), []))) == 0
 
 
 @pytest.mark.parametrize(
