@@ -77,8 +77,11 @@ def data_facts(dataset: StripDataset) -> Facts:
     """
     widths = dataset.lengths
     counts = np.bincount(dataset.targets, minlength=len(dataset.labels)).tolist()
+    facts = fingerprint(dataset) or {}
+    hashes = {name: facts.pop(name) for name in ("targets", "lengths")}
     return {
-        **(fingerprint(dataset) or {}),
+        **facts,
+        "sha256": hashes,
         "strips of each class": dict(zip(dataset.labels, counts, strict=True)),
         "widths": {
             "shortest": int(widths.min()),

@@ -20,13 +20,13 @@ h2 { font-size: 1.25rem; margin: 2.5rem 0 0.5rem; }
 .lead { font-size: 1.25rem; margin: 0.25rem 0 1rem; }
 .note { color: var(--soft); }
 img { display: block; max-width: 100%; height: auto; background: #ffffff; border-radius: 6px; }
-.scroll { overflow-x: auto; max-height: 40rem; overflow-y: auto; }
+.scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 0.5rem 0; font-size: 0.95rem; }
 caption { text-align: left; color: var(--soft); padding-bottom: 0.25rem; }
 th, td { padding: 0.25rem 0.75rem 0.25rem 0; border-bottom: 1px solid var(--line);
-  text-align: left; vertical-align: top; overflow-wrap: anywhere; }
-thead th { background: var(--back); position: sticky; top: 0; }
+  text-align: left; vertical-align: top; overflow-wrap: break-word; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number { white-space: nowrap; }
 tbody th { font-weight: 600; }
 details { background: var(--card); border-radius: 6px; padding: 0.5rem 1rem; margin: 0.5rem 0; }
 summary { cursor: pointer; font-weight: 600; }

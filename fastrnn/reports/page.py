@@ -11,6 +11,8 @@ from fastrnn.reports.mistakes import Mistake
 from fastrnn.training.evaluation import Evaluation
 from fastrnn.training.history import EpochRecord
 
+_MOST_ROWS = 40  # of a table of classes that is not folded away
+
 _ENDINGS = {
     "epochs": "all epochs were trained",
     "patience": "no better validation result for the epochs of patience",
@@ -73,7 +75,7 @@ def headline(report: RunReport) -> str:
 
 def _summary(report: RunReport) -> Iterator[str]:
     facts, evaluation = report.facts, report.evaluation
-    result, train = facts["result"], facts["data"]["train"]
+    result, train, validation = facts["result"], facts["data"]["train"], facts["data"]["validation"]
     classes = sum(1 for count in train["strips of each class"].values() if count)
     widths = train["widths"]
     rows: list[tuple[str, object]] = [
@@ -84,6 +86,7 @@ def _summary(report: RunReport) -> Iterator[str]:
             f"{train['height']} rows, {widths['shortest']} to {widths['longest']} columns "
             f"(median {widths['median']:g}), channels: {train['channels']}",
         ),
+        ("validation strips", "none" if validation is None else validation["number of strips"]),
         ("parameters of the model", facts["model"]["parameters"]),
         ("epochs", f"{result['epochs']} of {facts['training']['epochs']}"),
         ("ended because", _ENDINGS[result["stopped_by"]]),
@@ -136,6 +139,19 @@ def _curves(report: RunReport) -> Iterator[str]:
     yield html.details("All epochs as numbers", html.table("Epochs", header, rows))
 
 
+def _classes_alone(facts: Facts) -> Iterator[str]:
+    yield html.element("h2", "Classes")
+    yield html.element("p", "There were no validation strips to measure the classes on.")
+    counts = facts["data"]["train"]["strips of each class"]
+    rows = list(counts.items())
+    yield _perhaps_folded(rows, html.table("Training strips", ("class", "training strips"), rows))
+
+
+def _perhaps_folded(rows: Sequence[object], table: str) -> str:
+    many = len(rows) > _MOST_ROWS
+    return html.details(f"All {len(rows):,} classes", table) if many else table
+
+
 def _classes(report: RunReport, evaluation: Evaluation) -> Iterator[str]:
     yield html.element("h2", "Classes")
     scores, confusion = evaluation.scores, evaluation.confusion.tolist()
@@ -156,7 +172,8 @@ def _classes(report: RunReport, evaluation: Evaluation) -> Iterator[str]:
         *("class", "training strips", "validation strips", "precision", "recall", "F1"),
         "most often taken for",
     )
-    yield html.table("Scores of each class on the validation strips", header, rows)
+    table = html.table("Scores of each class on the validation strips", header, rows)
+    yield _perhaps_folded(rows, table)
     words = (
         f"Confusion matrix of {len(evaluation.labels)} classes, rows true and columns predicted; "
         f"{int(evaluation.confusion.trace()):,} of {int(evaluation.confusion.sum()):,} strips lie "
@@ -197,14 +214,11 @@ def _settings(facts: Facts) -> Iterator[str]:
     yield html.element("h2", "Settings")
     parts = (
         ("Training", facts["training"]),
-        ("Model", facts["model"]),
-        ("Training strips", facts["data"]["train"]),
-        ("Validation strips", facts["data"]["validation"] or {}),
+        ("Model", {"class": facts["model"]["class"], **facts["model"]["settings"]}),
         ("Versions and machine", {**facts["versions"], **facts["machine"]}),
     )
     for name, settings in parts:
-        if settings:
-            yield html.details(name, html.settings_table(name, settings))
+        yield html.details(name, html.settings_table(f"{name}, also in run.json", settings))
     yield html.element("p", f"Written {facts['written']}", **{"class": "note"})
 
 
