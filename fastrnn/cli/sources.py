@@ -25,8 +25,8 @@ from fastrnn.data import (
     find_images,
     stratified_split,
 )
+from fastrnn.data.checks import OnError
 from fastrnn.data.composition import DIGIT
-from fastrnn.data.files import OnError
 
 BUILT_IN = ("strip-mnist", "strip-digits")
 SOURCE_HELP = (
