@@ -63,7 +63,7 @@ def integers(name: str, values: Any, low: int, high: int) -> tuple[int, ...]:
 
 
 def json_object(name: str, value: Any) -> dict[str, Any]:
-    """A copy of `value` if it is a dict of JSON types, or an error that names it."""
+    """`value`, copied, if it is a dict of JSON types, or an error that names it."""
     if not isinstance(value, dict):
         raise TypeError(f"{name} must be a dict, got {value!r}")
     try:
