@@ -86,8 +86,9 @@ def detect_kind(
     Parameters
     ----------
     source
-        A folder, or a manifest: a CSV file as for `StripManifest`. Files of no kind are passed
-        over; if those of a manifest are all of none, they are taken for images.
+        A folder of class folders, a folder of files, or a manifest: a CSV file as for
+        `StripManifest`. Files of no kind are passed over; if those of a manifest are all of none,
+        they are taken for images.
     gif
         What GIF files are if there are no others: both are possible.
 
@@ -155,10 +156,11 @@ def depth_endings(files: Iterable[Path]) -> set[str]:
 
 
 def _files_of(source: Path) -> list[Path]:
-    """Files in a folder or in a manifest, whatever they are."""
+    """Files in class folders, in a folder without such, or in a manifest, whatever they are."""
     if source.is_file():
         return [source.parent / path for _, path, _ in read_manifest(source)]
-    return _visible_files(existing_folder(source))
+    inside = _visible_folders(existing_folder(source))
+    return [path for folder in inside or [source] for path in _visible_files(folder)]
 
 
 def _common_kind(source: Path, files: Sequence[Path], gif: Literal["images", "videos"]) -> FileKind:
@@ -200,6 +202,10 @@ def _visible_files(folder: Path) -> list[Path]:
     )
 
 
+def _visible_folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
 def class_files(
     root: Path, kind: FileKind, labels: Sequence[str] | None
 ) -> tuple[list[Path], list[int], tuple[str, ...]]:
@@ -227,10 +233,9 @@ def existing_folder(folder: Path) -> Path:
 
 
 def _class_folders(root: Path, kind: FileKind) -> list[Path]:
-    content = [path for path in existing_folder(root).iterdir() if not path.name.startswith(".")]
-    classes = sorted(path for path in content if path.is_dir())
-    if classes:
+    if classes := _visible_folders(existing_folder(root)):
         return classes
+    content = [path for path in root.iterdir() if not path.name.startswith(".")]
     if not content:
         raise ValueError(f"folder {root} is empty; it should hold one folder of {kind} per class")
     raise ValueError(
