@@ -135,8 +135,8 @@ def reader_for(source: Path, reading: Reading) -> StripReader:
         return ImageReader(height, colours, options.value_range, options.max_width, reading.keep)
     if options.depth_range is None:
         raise CommandError(
-            f"{source} holds pictures with depth maps: give --depth-range NEAR FAR, the depths "
-            "between which it is told apart"
+            f"{source} holds pictures with depth maps: give the nearest and the farthest depth, in "
+            "the units of these, by --depth-range NEAR FAR"
         )
     return DepthReader(
         options.depth_range,
@@ -161,9 +161,9 @@ def check_options(options: ReadingOptions, content: Content, source: str) -> Non
         if name in _OPTIONS[content] | _ANYWHERE:
             continue
         others = [_WORDS[kind] for kind, known in _OPTIONS.items() if name in known]
-        raise CommandError(
-            f"{flag(name)} is for {', '.join(others)}; {source} holds {_WORDS[content]}"
-        )
+        *more, last = others
+        fitting = f"{', '.join(more)} and {last}" if more else last
+        raise CommandError(f"{flag(name)} is for {fitting}, but {source} holds {_WORDS[content]}")
     if "keep" in names and not {"max_width", "max_frames"} & set(names):
         raise CommandError(
             "--keep says which part is taken, but neither --max-width nor "

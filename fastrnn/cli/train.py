@@ -114,7 +114,7 @@ def train(
     typer.echo(_summary(result, best_kept=patience is not None))
     typer.echo(f"Model saved in {folder}")
     typer.echo(f"Report: {write_run_report(output, model, result, strips, judges, config)}")
-    next_steps(output, source, reading.reader)
+    next_steps(output, source, reading)
 
 
 def _labelled(strips: StripDataset) -> StripDataset:
