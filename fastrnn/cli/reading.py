@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import typer
+
 from fastrnn.cli.errors import CommandError
 from fastrnn.cli.option_groups import flag, given
 from fastrnn.cli.reading_options import ReadingOptions
@@ -119,8 +121,7 @@ def reader_for(source: Path, reading: Reading) -> StripReader:
             "it takes .npz shards only"
         )
     options = reading.options
-    clips = bool(_CLIPS & set(given(options)))
-    kind = detect_kind(source, gif="videos" if clips else "images")
+    kind = _kind_of(source, options)
     check_options(options, kind, str(source))
     height = options.height or DIGIT
     colours = 3 if options.rgb else 1
@@ -147,6 +148,19 @@ def reader_for(source: Path, reading: Reading) -> StripReader:
         options.max_width,
         reading.keep,
     )
+
+
+def _kind_of(source: Path, options: ReadingOptions) -> StripKind:
+    kind = detect_kind(source, gif="videos")
+    if kind != "videos" or _CLIPS & set(given(options)):
+        return kind
+    if (as_images := detect_kind(source)) != "videos":
+        typer.secho(
+            f"the GIF files in {source} are taken for images; for clips by --frames-stride 1",
+            fg="yellow",
+            err=True,
+        )
+    return as_images
 
 
 def log_mel_of(options: ReadingOptions) -> LogMel:
