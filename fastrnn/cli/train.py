@@ -75,6 +75,8 @@ def train(
     fastrnn train strips/ --output runs/first
     fastrnn train labels.csv --height 48 --rgb --epochs 40 --patience 5
     fastrnn train strip-mnist --train-size 20000 --augment light
+    fastrnn train clips/ --model cnn-lstm --max-frames 32
+    fastrnn train scans/ --model fusion --rgb --depth-range 500 4500
     """
     config = TrainingConfig(
         epochs=epochs,
