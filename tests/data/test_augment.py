@@ -287,7 +287,7 @@ def test_frames_of_a_video_are_changed_alike_and_keep_their_width(noise):
 
 
 def test_views_of_strips_that_are_no_videos_have_no_frames(strips):
-    assert not hasattr(augmented(strips, PRESETS["light"]), "frame_width")
+    assert augmented(strips, PRESETS["light"]).frame_width is None
 
 
 @pytest.mark.parametrize("name", PRESETS)
