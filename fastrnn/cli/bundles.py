@@ -1,9 +1,13 @@
-"""Finding the saved model that a command is given."""
+"""Finding the saved model that a command is given, and the files that it is for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from fastrnn.cli.errors import CommandError
+from fastrnn.deploy import model_reader
+from fastrnn.models import EncoderClassifier
 from fastrnn.models.bundle import CONFIG_FILE
 
 MODEL_FOLDER = "model"
@@ -16,3 +20,25 @@ def bundle_folder(path: Path) -> Path:
     if not (path / CONFIG_FILE).exists() and (inside / CONFIG_FILE).exists():
         return inside
     return path
+
+
+def found_files(paths: Iterable[Path], model: EncoderClassifier) -> list[Path]:
+    """Find the files that a model reads: those given, and those in folders.
+
+    Raises
+    ------
+    CommandError
+        If the model does not say how to read files.
+    ValueError
+        If a folder holds none of its kind.
+    """
+    reader = model_reader(model)
+    if reader is None:
+        raise CommandError(
+            "the model does not say how files become its strips of "
+            f"{model.config.in_channels} channels"
+        )
+    found: list[Path] = []
+    for path in paths:
+        found += reader.find(path) if path.is_dir() else reader.strips_among([path])
+    return found

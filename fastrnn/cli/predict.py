@@ -13,7 +13,7 @@ from typing import IO, Annotated, Any, Protocol
 
 import typer
 
-from fastrnn.cli.bundles import MODEL_HELP, bundle_folder
+from fastrnn.cli.bundles import MODEL_HELP, bundle_folder, found_files
 from fastrnn.cli.errors import FAILURE, CommandError
 from fastrnn.data import StripDecodeError, StripShards
 from fastrnn.data.groups import strip_path
@@ -160,23 +160,12 @@ def _sources(files: Sequence[Path], predictor: Predictor) -> list[StripShards | 
             height, channels = config.height, config.in_channels
             sources.append(StripShards(path, height=height, channels=channels, on_error="skip"))
             continue
-        found = _found(path, predictor)
+        found = found_files([path], predictor.model)
         if sources and isinstance(sources[-1], list):  # to be read in chunks of many
             sources[-1] += found
         else:
             sources.append(found)
     return sources
-
-
-def _found(path: Path, predictor: Predictor) -> list[Path]:
-    if predictor.reader is None:
-        raise CommandError(
-            f"the model does not say how files become its strips of "
-            f"{predictor.model.config.in_channels} channels; it takes .npz shards only"
-        )
-    if path.is_dir():
-        return predictor.reader.find(path)
-    return predictor.reader.strips_among([path])
 
 
 def _predicted(

@@ -42,7 +42,9 @@ def _int_from(name: str, value: Any, least: int) -> int:
 def check_value_range(name: str, value: Any) -> ValueRange:
     """``value`` as two finite floats, the lower one first, or an error that names it."""
     try:
-        low, high = (finite_number(name, end) for end in value)
+        if any(isinstance(end, bool | str) for end in value):
+            raise TypeError
+        low, high = (float(end) for end in value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} is {value!r}, but must be a pair of numbers (low, high)") from None
     if not (low < high and math.isfinite(high - low)):
