@@ -1,4 +1,4 @@
-"""Pictures: a confusion matrix, and strips with what a classifier saw in them.
+"""Pictures: curves of a training, a confusion matrix, strips with what was seen, a data set.
 
 Matplotlib is used without pyplot, so no window system is needed and no global state is touched.
 """
@@ -6,6 +6,7 @@ Matplotlib is used without pyplot, so no window system is needed and no global s
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastrnn.data.report import DatasetReport
 from fastrnn.training.checkpoint import write_atomically
+from fastrnn.training.history import EpochRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_MOST_MARKERS = 40  # epochs up to which each one is a dot in the curves
 _MOST_NUMBERS = 25  # classes up to which a cell is large enough for its count
+_MOST_BARS = 40  # classes of which each can have its bar and its name
 _GOOD, _BAD, _ATTENTION = "#2a7f4f", "#b3322e", "#d9730d"
+_TRAINING, _VALIDATION = "#2f6db5", "#d9730d"
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,8 @@ class StripPicture:
     Attributes
     ----------
     strip
-        uint8 ``[C, H, W]``, C = 1 or 3.
+        uint8 ``[C, H, W]``: grey, RGB, or RGB and depth; of any other number of channels they are
+        shown in grey, one below the other.
     title
         Line above the strip.
     attention
@@ -44,6 +51,87 @@ class StripPicture:
     title: str
     attention: NDArray[np.floating] | None = None
     right: bool | None = None
+
+
+def draw_curves(
+    path: str | os.PathLike[str],
+    history: Sequence[EpochRecord],
+    *,
+    best_epoch: int | None = None,
+    title: str = "",
+) -> Path:
+    """Draw loss, accuracy and learning rate over the epochs into a PNG file.
+
+    Parameters
+    ----------
+    path
+        The file; written whole or not at all.
+    history
+        At least one epoch, as in `TrainingResult.history`; validation is drawn where there is one.
+    best_epoch
+        Epoch to mark by a line, None for none.
+    title
+        Title of the whole.
+
+    Returns
+    -------
+    pathlib.Path
+        ``path``.
+
+    Raises
+    ------
+    ValueError
+        If there is no epoch to draw.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> record = EpochRecord(1, 0.5, 0.9, 0.4, 0.95, 1e-3, 1234.5, 6.78)
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> draw_curves(Path(folder.name) / "curves.png", [record]).name
+    'curves.png'
+    >>> folder.cleanup()
+    """
+    if not history:
+        raise ValueError("history is empty; there is no epoch to draw")
+    figure = _figure(12, 3.6)
+    if title:
+        figure.suptitle(title, fontsize=12, parse_math=False)
+    loss, accuracy, rate = figure.subplots(1, 3)
+    _draw_curve(loss, history, "loss", "training", _TRAINING, linestyle="--")
+    _draw_curve(loss, history, "validation_loss", "validation", _VALIDATION)
+    _draw_curve(accuracy, history, "accuracy", "training", _TRAINING, linestyle="--")
+    _draw_curve(accuracy, history, "validation_accuracy", "validation", _VALIDATION)
+    _draw_curve(rate, history, "learning_rate", "", "black")
+    accuracy.yaxis.set_major_formatter("{x:.0%}")
+    for axes, name in ((loss, "loss"), (accuracy, "accuracy"), (rate, "learning rate")):
+        axes.set_title(name, fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.set_xlim(history[0].epoch - 0.5, history[-1].epoch + 0.5)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axes.grid(alpha=0.25)
+        if best_epoch is not None:
+            label = f"best: epoch {best_epoch}"
+            axes.axvline(best_epoch, color=_GOOD, linestyle=":", linewidth=1.2, label=label)
+        if axes is not rate:
+            axes.legend(fontsize=8)
+    return _save(figure, Path(path))
+
+
+def _draw_curve(
+    axes: Axes,
+    history: Sequence[EpochRecord],
+    field: str,
+    label: str,
+    colour: str,
+    linestyle: str = "-",
+) -> None:
+    points = [(record.epoch, getattr(record, field)) for record in history]
+    points = [(epoch, value) for epoch, value in points if value is not None]
+    if points:
+        epochs, values = zip(*points, strict=True)
+        marker = "o" if len(points) <= _MOST_MARKERS else ""
+        axes.plot(epochs, values, linestyle, marker=marker, ms=3, color=colour, label=label)
 
 
 def draw_confusion(
@@ -155,19 +243,93 @@ def draw_strips(
     return _save(figure, Path(path))
 
 
-def _draw_strip(axes: Axes, picture: StripPicture, widest: int) -> None:
-    image = picture.strip.transpose(1, 2, 0)
-    colour = {True: _GOOD, False: _BAD, None: "black"}[picture.right]
-    axes.imshow(
-        image[..., 0] if image.shape[2] == 1 else image,
-        cmap="gray",
-        vmin=0,
-        vmax=255,
-        aspect="auto",
+def draw_report(path: str | os.PathLike[str], report: DatasetReport, *, title: str = "") -> Path:
+    """Draw a report on data into a PNG file: strips of each class, and their widths, by part.
+
+    Parameters
+    ----------
+    path
+        The file; written whole or not at all.
+    report
+        What `fastrnn.data.inspect` found.
+    title
+        Title of the whole.
+
+    Returns
+    -------
+    pathlib.Path
+        ``path``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fastrnn.data import StripDigits
+    >>> from fastrnn.data.inspect import inspect_dataset
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> report = inspect_dataset(StripDigits("test", size=20))
+    >>> draw_report(Path(folder.name) / "report.png", report).name
+    'report.png'
+    >>> folder.cleanup()
+    """
+    names = list(dict.fromkeys(name for part in report.parts for name in part.classes))
+    figure = _figure(11, 7)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, parse_math=False)
+    classes, widths = figure.subplots(2, 1)
+    _draw_class_counts(classes, report, names)
+    for part in report.parts:
+        if part.width_counts:  # none if no strip at all can be read
+            widths.stairs(part.width_counts, report.width_edges, label=part.name, linewidth=1.5)
+    widths.set_xlabel("columns")
+    widths.set_ylabel("strips")
+    if len(report.parts) > 1:
+        for axes in (classes, widths):
+            for text in axes.legend().get_texts():
+                text.set_parse_math(False)
+    return _save(figure, Path(path))
+
+
+def _draw_class_counts(axes: Axes, report: DatasetReport, names: Sequence[str]) -> None:
+    """Draw a bar for each class and part; for many classes a line over the classes by size."""
+    axes.set_ylabel("strips")
+    if len(names) > _MOST_BARS:
+        for part in report.parts:
+            axes.stairs(sorted(part.classes.values(), reverse=True), label=part.name, linewidth=1.5)
+        axes.set_xlabel(f"{len(names)} classes, the largest first")
+        return
+    unlabelled = ["(unlabelled)"] if any(part.unlabelled for part in report.parts) else []
+    places = np.arange(len(names) + len(unlabelled))
+    breadth = 0.8 / len(report.parts)
+    for number, part in enumerate(report.parts):
+        counts = [part.classes.get(name, 0) for name in names] + [part.unlabelled] * len(unlabelled)
+        axes.bar(places + number * breadth, counts, breadth, label=part.name)
+    labels = [*names, *unlabelled]
+    axes.set_xticks(
+        places + 0.4 - breadth / 2,
+        labels,
+        rotation=90 if _wide(labels) and len(labels) > 8 else 0,
+        parse_math=False,
     )
+
+
+def _draw_strip(axes: Axes, picture: StripPicture, widest: int) -> None:
+    image = _as_image(picture.strip)
+    colour = {True: _GOOD, False: _BAD, None: "black"}[picture.right]
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto")
     axes.set_title(picture.title, loc="left", fontsize=9, pad=2, color=colour, parse_math=False)
     axes.set_xlim(-0.5, widest - 0.5)
     axes.axis("off")
+
+
+def _as_image(strip: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay channels out for the eye: uint8 ``[H, W]``, or ``[H, W, 3]`` for colours."""
+    channels = len(strip)
+    if channels == 3:
+        return strip.transpose(1, 2, 0)
+    if channels == 4:  # matplotlib would take the depth for transparency
+        depth = np.repeat(strip[3:], 3, axis=0)
+        return np.concatenate([strip[:3], depth], axis=1).transpose(1, 2, 0)
+    return strip.reshape(-1, strip.shape[2])
 
 
 def _draw_attention(axes: Axes, picture: StripPicture, widest: int) -> None:
@@ -195,5 +357,8 @@ def _figure(width: float, height: float) -> Figure:
 
 def _save(figure: Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: figure.savefig(file, format="png"))
+    with warnings.catch_warnings():
+        # A class name may be in a script that matplotlib's font lacks; its boxes say so.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        write_atomically(path, lambda file: figure.savefig(file, format="png"))
     return path

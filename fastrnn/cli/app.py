@@ -12,9 +12,11 @@ from fastrnn.cli.doctor import doctor
 from fastrnn.cli.errors import describe
 from fastrnn.cli.evaluate import evaluate
 from fastrnn.cli.explain import explain
+from fastrnn.cli.inspect import inspect
 from fastrnn.cli.predict import predict
 from fastrnn.cli.self_train import self_train
 from fastrnn.cli.train import train
+from fastrnn.cli.tune import tune
 
 app = typer.Typer(
     name="fastrnn",
@@ -45,7 +47,7 @@ def _fastrnn(
     """Classify image strips with a fast LSTM, from few labels."""
 
 
-for _command in (demo, train, self_train, evaluate, predict, explain, doctor):
+for _command in (demo, inspect, train, tune, self_train, evaluate, predict, explain, doctor):
     app.command()(_command)
 
 

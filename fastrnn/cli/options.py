@@ -13,6 +13,8 @@ from fastrnn.cli.sources import SOURCE_HELP
 _READING = "Reading strips"
 _MODEL = "Model"
 _TRAINING = "Training"
+_CLASSES = "Rare classes and few strips"
+_SPEED = "Memory and speed"
 
 
 class ScanName(StrEnum):
@@ -37,7 +39,32 @@ class ScheduleOption(StrEnum):
     """How the learning rate goes."""
 
     COSINE = "cosine"
+    ONECYCLE = "onecycle"
     PLATEAU = "plateau"
+
+
+class ClassWeightsName(StrEnum):
+    """How much a class counts in the loss."""
+
+    BALANCED = "balanced"
+    SQRT = "sqrt"
+
+
+class AugmentName(StrEnum):
+    """How much strips are changed at random."""
+
+    NONE = "none"
+    LIGHT = "light"
+    STRONG = "strong"
+
+
+class AmpName(StrEnum):
+    """In which type a training computes."""
+
+    OFF = "off"
+    AUTO = "auto"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
 
 
 Source: TypeAlias = Annotated[str, typer.Argument(help=SOURCE_HELP, show_default=False)]
@@ -155,7 +182,8 @@ Schedule: TypeAlias = Annotated[
     ScheduleOption,
     typer.Option(
         "--schedule",
-        help="How the learning rate goes: half a cosine, or lower when the loss stops falling.",
+        help="How the learning rate goes: half a cosine; a rise and a fall (onecycle); or lower "
+        "when the loss stops falling (plateau).",
         rich_help_panel=_TRAINING,
     ),
 ]
@@ -189,11 +217,80 @@ EmaDecay: TypeAlias = Annotated[
         rich_help_panel=_TRAINING,
     ),
 ]
+Tensorboard: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--tensorboard",
+        help="Write curves for TensorBoard into the folder tensorboard of --output.",
+        rich_help_panel=_TRAINING,
+    ),
+]
+
+ClassWeights: TypeAlias = Annotated[
+    ClassWeightsName | None,
+    typer.Option(
+        "--class-weights",
+        help="Let strips of rare classes count more, so that all classes count alike (balanced), "
+        "or halfway there (sqrt).",
+        show_default="all strips count alike",
+        rich_help_panel=_CLASSES,
+    ),
+]
+Balanced: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--balanced",
+        help="Show as many strips of each class, those of rare classes several times.",
+        rich_help_panel=_CLASSES,
+    ),
+]
+Augment: TypeAlias = Annotated[
+    AugmentName,
+    typer.Option(
+        "--augment",
+        help="Change strips at random, anew in each epoch: size, slant, place, brightness, noise.",
+        rich_help_panel=_CLASSES,
+    ),
+]
+Mixup: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        help="Learn from mixtures of two strips; 0.2 mixes most a little, 1 all shares alike.",
+        show_default="no mixtures",
+        rich_help_panel=_CLASSES,
+    ),
+]
+
 BatchColumns: TypeAlias = Annotated[
     int,
     typer.Option(
         min=1,
         help="Columns in a batch, padding included; less needs less memory.",
-        rich_help_panel=_TRAINING,
+        rich_help_panel=_SPEED,
+    ),
+]
+Accumulate: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Batches per step of the optimizer: larger steps without more memory.",
+        rich_help_panel=_SPEED,
+    ),
+]
+Amp: TypeAlias = Annotated[
+    AmpName,
+    typer.Option(
+        "--amp",
+        help="Compute in 16 bits where it is safe; auto does so on a GPU that has bfloat16.",
+        rich_help_panel=_SPEED,
+    ),
+]
+Workers: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Processes that read and change strips beside the training.",
+        rich_help_panel=_SPEED,
     ),
 ]

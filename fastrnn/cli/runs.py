@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ import typer
 from fastrnn.cli.bundles import MODEL_FOLDER
 from fastrnn.cli.errors import INTERRUPTED, CommandError
 from fastrnn.data import StripDataset, pixel_statistics
+from fastrnn.data.augment import PRESETS, StripAugmentation
 from fastrnn.models import StripClassifier
 from fastrnn.models.bundle import check_replaceable
 from fastrnn.training.checkpoint import prepare_folder
@@ -100,6 +102,34 @@ def new_model(strips: StripDataset, seed: int, **architecture: Any) -> StripClas
         pixel_std=std,
         **architecture,
     )
+
+
+def augmentation(name: str, mixup: float, strips: StripDataset) -> StripAugmentation | None:
+    """Return the augmentation of a name, with mixtures, for the background of some strips.
+
+    Parameters
+    ----------
+    name
+        "none", "light" or "strong".
+    mixup
+        As in `StripAugmentation`; 0 for none.
+    strips
+        The training strips.
+    """
+    preset = replace(PRESETS[name], mixup=mixup)
+    if preset == PRESETS["none"]:
+        return None
+    return replace(preset, background=background_level(strips))
+
+
+def background_level(strips: StripDataset, sample: int = 64) -> int:
+    """Guess the grey level around what is written: the median on the edges of some strips."""
+    chosen = np.linspace(0, len(strips) - 1, min(sample, len(strips))).astype(int)
+    edges = []
+    for index in chosen.tolist():
+        strip = strips[index][0].numpy()
+        edges += [strip[:, 0], strip[:, -1], strip[:, :, 0], strip[:, :, -1]]
+    return int(np.median(np.concatenate([edge.ravel() for edge in edges])))
 
 
 def save_model(model: StripClassifier, output: Path) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from fastrnn.cli import options as opt
 from fastrnn.cli.runs import (
+    augmentation,
     clear_output,
     describe_strips,
     new_model,
@@ -19,11 +21,14 @@ from fastrnn.cli.runs import (
 )
 from fastrnn.cli.sources import Reading, in_memory, only_labelled, open_source, split_off
 from fastrnn.data import StripDataset, require_classes
+from fastrnn.reports import REPORT_FILES, write_run_report
 from fastrnn.training import Trainer, TrainingConfig, TrainingResult
 from fastrnn.training.checks import check_training
 from fastrnn.training.config import DEFAULT_MAX_PADDED_STEPS
+from fastrnn.training.tensorboard import TensorBoardCallback
 
 _TRACES = ("checkpoint.pt", "metrics.jsonl")
+_BESIDE = (*REPORT_FILES, "tensorboard/*/events.out.tfevents.*")
 
 
 def train(
@@ -52,19 +57,27 @@ def train(
     weight_decay: opt.WeightDecay = 0.01,
     label_smoothing: opt.LabelSmoothing = 0.0,
     ema_decay: opt.EmaDecay = None,
+    tensorboard: opt.Tensorboard = False,
+    class_weights: opt.ClassWeights = None,
+    balanced: opt.Balanced = False,
+    augment: opt.Augment = opt.AugmentName.NONE,
+    mixup: opt.Mixup = 0.0,
     batch_columns: opt.BatchColumns = DEFAULT_MAX_PADDED_STEPS,
+    accumulate: opt.Accumulate = 1,
+    amp: opt.Amp = opt.AmpName.OFF,
+    workers: opt.Workers = 0,
 ) -> None:
     """Train a classifier on labelled strips.
 
-    Writes the model, a checkpoint and a log (metrics.jsonl, one JSON object
-    per epoch) into the output folder. Ctrl-C stops at a safe point; --resume
-    goes on from there.
+    Writes the model, a report to open in a browser (report.html), a checkpoint
+    and a log (metrics.jsonl, one JSON object per epoch) into the output folder.
+    Ctrl-C stops at a safe point; --resume goes on from there.
 
     [bold]Examples[/bold]
 
     fastrnn train strips/ --output runs/first
     fastrnn train labels.csv --height 48 --rgb --epochs 40 --patience 5
-    fastrnn train strip-mnist --train-size 20000
+    fastrnn train strip-mnist --train-size 20000 --augment light
     """
     config = TrainingConfig(
         epochs=epochs,
@@ -74,21 +87,21 @@ def train(
         weight_decay=weight_decay,
         label_smoothing=label_smoothing,
         ema_decay=ema_decay,
+        class_weights=class_weights.value if class_weights else None,
+        balanced_sampling=balanced,
         max_padded_steps=batch_columns,
+        accumulate=accumulate,
+        amp=amp.value,
+        num_workers=workers,
         seed=seed,
     )
+    callbacks = [TensorBoardCallback(output / "tensorboard")] if tensorboard else []
     prepare_output(output, _TRACES, resume=resume, overwrite=overwrite)
     reading = Reading(height, 3 if rgb else 1, skip_bad, data_root, seed)
-    labelled, unlabelled = only_labelled(open_source(source, reading, size=train_size))
+    labelled = _labelled(source, reading, train_size)
     output_folder(output)
-    require_classes(labelled)
-    if unlabelled is not None:
-        typer.echo(
-            f"{len(unlabelled):,} strips without a label are passed over; "
-            "fastrnn self-train would use them",
-            err=True,
-        )
     strips, judges = _divided(labelled, validation, validation_share, reading)
+    config = replace(config, augment=augmentation(augment.value, mixup, strips))
     model = new_model(
         strips,
         seed,
@@ -101,15 +114,29 @@ def train(
     )
     check_training(model, config, strips, judges)
     if overwrite:
-        clear_output(output, _TRACES)
+        clear_output(output, (*_TRACES, *_BESIDE))
     typer.echo(f"Training on {describe_strips(strips)}", err=True)
-    result = Trainer(model, config, out_dir=output).fit(strips, judges, resume=resume)
+    trainer = Trainer(model, config, out_dir=output, callbacks=callbacks)
+    result = trainer.fit(strips, judges, resume=resume)
     folder = save_model(model, output)
     if result.stopped_by == "interrupt":
         stop_interrupted("train", output)
     typer.echo(_summary(result, best_kept=patience is not None))
     typer.echo(f"Model saved in {folder}")
+    typer.echo(f"Report: {write_run_report(output, model, result, strips, judges, config)}")
     next_steps(output, source)
+
+
+def _labelled(source: str, reading: Reading, size: int | None) -> StripDataset:
+    labelled, unlabelled = only_labelled(open_source(source, reading, size=size))
+    require_classes(labelled)
+    if unlabelled is not None:
+        typer.echo(
+            f"{len(unlabelled):,} strips without a label are passed over; "
+            "fastrnn self-train would use them",
+            err=True,
+        )
+    return labelled
 
 
 def _divided(

@@ -1,51 +1,92 @@
 """Datasets of strips, their batches and their splits."""
 
 from fastrnn.data.arrays import StripArrays
-from fastrnn.data.batching import (
-    StripBatch,
-    StripBatches,
-    collate,
-    plan_batches,
-    strip_batches,
-)
+from fastrnn.data.audio import StripAudio, read_audio
+from fastrnn.data.augment import PRESETS, StripAugmentation, StripAugmented
+from fastrnn.data.batching import StripBatch, StripBatches, collate, plan_batches, strip_batches
+from fastrnn.data.channels import StripChannels
 from fastrnn.data.dataset import UNLABELLED, StripDataset, require_classes
+from fastrnn.data.depth import StripDepth
 from fastrnn.data.export import export_strips, write_png
 from fastrnn.data.files import StripFiles
-from fastrnn.data.folder import StripFolder, find_images
+from fastrnn.data.folder import StripAudioFolder, StripFolder, find_files, find_images
+from fastrnn.data.folds import group_k_fold, group_split, k_fold
+from fastrnn.data.frames import frames_to_strip, strip_to_frames
 from fastrnn.data.image import StripDecodeError
-from fastrnn.data.manifest import StripManifest
+from fastrnn.data.inspect import inspect_dataset, inspect_folder
+from fastrnn.data.manifest import StripAudioManifest, StripManifest
+from fastrnn.data.mixup import mixup_batch
+from fastrnn.data.sampling import balanced_indices, class_weights
+from fastrnn.data.shard_stream import ShardStream
+from fastrnn.data.shard_writing import write_shards
+from fastrnn.data.shards import StripShards
+from fastrnn.data.spectrogram import LogMel, log_mel
 from fastrnn.data.splits import label_split, stratified_split
+from fastrnn.data.spoken_digits import SpokenDigits
 from fastrnn.data.statistics import pixel_statistics
 from fastrnn.data.strip_digits import StripDigits
 from fastrnn.data.strip_mnist import StripMNIST
-from fastrnn.data.views import StripCache, StripConcat, StripSubset, StripTruncate
+from fastrnn.data.video import StripVideo, find_videos, read_video
+from fastrnn.data.views import StripCache, StripConcat, StripSubset, StripTruncate, StripWindows
+from fastrnn.data.wav import read_wav
 from fastrnn.data.windows import windows
 
 __all__ = [
+    "PRESETS",
     "UNLABELLED",
+    "LogMel",
+    "ShardStream",
+    "SpokenDigits",
     "StripArrays",
+    "StripAudio",
+    "StripAudioFolder",
+    "StripAudioManifest",
+    "StripAugmentation",
+    "StripAugmented",
     "StripBatch",
     "StripBatches",
     "StripCache",
+    "StripChannels",
     "StripConcat",
     "StripDataset",
     "StripDecodeError",
+    "StripDepth",
     "StripDigits",
     "StripFiles",
     "StripFolder",
     "StripMNIST",
     "StripManifest",
+    "StripShards",
     "StripSubset",
     "StripTruncate",
+    "StripVideo",
+    "StripWindows",
+    "balanced_indices",
+    "class_weights",
     "collate",
     "export_strips",
+    "find_files",
     "find_images",
+    "find_videos",
+    "frames_to_strip",
+    "group_k_fold",
+    "group_split",
+    "inspect_dataset",
+    "inspect_folder",
+    "k_fold",
     "label_split",
+    "log_mel",
+    "mixup_batch",
     "pixel_statistics",
     "plan_batches",
+    "read_audio",
+    "read_video",
+    "read_wav",
     "require_classes",
     "stratified_split",
     "strip_batches",
+    "strip_to_frames",
     "windows",
     "write_png",
+    "write_shards",
 ]

@@ -153,7 +153,7 @@ def plan_batches(
     random = np.random.default_rng([natural_int("seed", seed), natural_int("epoch", epoch)])
     keys = widths * random.uniform(1, 1 + _JITTER, len(widths)) if shuffle else widths
     order = np.argsort(keys, kind="stable")
-    ends = _batch_ends(widths[order], budget)
+    ends = batch_ends(widths[order], budget)
     plan = np.split(order, ends[:-1]) if len(order) else []
     return [plan[k] for k in random.permutation(len(plan))] if shuffle else plan
 
@@ -208,7 +208,7 @@ def collate(dataset: StripDataset, indices: ArrayLike | Sequence[int]) -> StripB
     )
 
 
-def _batch_ends(widths: IntArray, budget: int) -> list[int]:
+def batch_ends(widths: IntArray, budget: int) -> list[int]:
     """Where each batch ends, if strips of these widths are taken one after the other."""
     ends: list[int] = []
     start, widest = 0, 0

@@ -1,5 +1,6 @@
 """Checks of arguments that several files share; each error names the argument."""
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 IntArray = NDArray[np.int64]
+
+ValueRange = tuple[float, float]
+"""Lowest and highest value of a scale."""
 
 
 def positive_int(name: str, value: Any) -> int:
@@ -28,6 +32,36 @@ def _int_from(name: str, value: Any, least: int) -> int:
     if number < least:
         raise ValueError(f"{name} is {number}, but must be at least {least}")
     return number
+
+
+def check_value_range(name: str, value: Any) -> ValueRange:
+    """``value`` as two finite floats, the lower one first, or an error that names it."""
+    try:
+        low, high = (float(end) for end in value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} is {value!r}, but must be a pair of numbers (low, high)") from None
+    if not (low < high and math.isfinite(high - low)):
+        raise ValueError(f"{name} is {value!r}, but must be finite numbers (low, high), low < high")
+    return low, high
+
+
+def finite_number(name: str, value: Any) -> float:
+    """``value`` as a finite float, or an error that names it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name} is {value!r}, but must be a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}, but must be finite")
+    return float(value)
+
+
+def number_between(name: str, value: Any, least: float, most: float = math.inf) -> float:
+    """``value`` as a finite float in ``[least, most]``, or an error that names it."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{name} is {value!r}, but must be a number")
+    if not (math.isfinite(value) and least <= value <= most):  # false for NaN too
+        expected = f"in {least:g} .. {most:g}" if math.isfinite(most) else f"at least {least:g}"
+        raise ValueError(f"{name} is {value}, but must be {expected}")
+    return float(value)
 
 
 def int_array(name: str, values: ArrayLike) -> IntArray:

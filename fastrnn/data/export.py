@@ -1,9 +1,12 @@
 """Writing a dataset's strips to image files."""
 
+import contextlib
 import csv
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from torch import Tensor
 
@@ -47,21 +50,36 @@ def export_strips(dataset: StripDataset, folder: str | os.PathLike[str]) -> Path
     'manifest.csv'
     """
     folder = Path(folder)
-    _check(dataset, folder)
+    _check(dataset)
+    with new_folder(folder) as partial:
+        rows = [_write(dataset, index, partial) for index in range(len(dataset))]
+        with (partial / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("path", "label"), *rows])
+    return folder / "manifest.csv"
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill, which takes the place of `folder` if all goes well.
+
+    Raises
+    ------
+    FileExistsError
+        If `folder` holds something already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists already and is not an empty folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir()
     try:
-        rows = [_write(dataset, index, partial) for index in range(len(dataset))]
-        with (partial / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("path", "label"), *rows])
+        yield partial
         partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return folder / "manifest.csv"
 
 
-def _check(dataset: StripDataset, folder: Path) -> None:
+def _check(dataset: StripDataset) -> None:
     if dataset.channels not in (1, 3):
         raise ValueError(
             f"the strips have {dataset.channels} channels, but PNG files need 1 (grey) or 3 (RGB)"
@@ -69,8 +87,6 @@ def _check(dataset: StripDataset, folder: Path) -> None:
     for label in dataset.labels:
         if label.startswith(".") or Path(label).name != label or label == UNLABELLED_FOLDER:
             raise ValueError(f"label {label!r} can't be the name of a class folder")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists already and is not an empty folder")
 
 
 def _write(dataset: StripDataset, index: int, folder: Path) -> tuple[str, str]:
@@ -82,8 +98,8 @@ def _write(dataset: StripDataset, index: int, folder: Path) -> tuple[str, str]:
     return path.as_posix(), label
 
 
-def write_png(strip: Tensor, path: str | os.PathLike[str]) -> None:
-    """Write a strip, uint8 ``[1, H, W]`` or ``[3, H, W]``, as a PNG file."""
+def write_png(strip: Tensor, path: str | os.PathLike[str] | IO[bytes]) -> None:
+    """Write a strip, uint8 ``[1, H, W]`` or ``[3, H, W]``, as a PNG file or into an open one."""
     from PIL import Image
 
     pixels = strip.numpy()

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrnn.data.checks import natural_int
-from fastrnn.data.composition import DIGIT, DigitStrips, check_size, check_split
+from fastrnn.data.composition import DIGIT, DigitStrips, Task, check_size, check_split, check_task
 from fastrnn.data.splits import stratified_split
 
 _TEST_DIGITS = 500  # of 1,797
@@ -29,6 +29,8 @@ class StripDigits(DigitStrips):
         Number of strips; by default as many as there are digits.
     seed
         Another one gives other strips of the same digits.
+    task
+        "find" or "first", as for `StripMNIST`.
 
     Raises
     ------
@@ -55,14 +57,16 @@ class StripDigits(DigitStrips):
         *,
         size: int | None = None,
         seed: int = 0,
+        task: Task = "find",
     ) -> None:
         number = check_split(split)
+        check_task(task)
         key = (natural_int("seed", seed), number)
         digits, targets = _load_digits()
         test, train = stratified_split(targets, _TEST_DIGITS / len(targets), seed=0)
         mine = test if split == "test" else train
         size = check_size(size, default=len(mine))
-        super().__init__(digits[mine], targets[mine], size=size, key=key)
+        super().__init__(digits[mine], targets[mine], size=size, key=key, task=task)
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""StripMNIST: long strips that each hold one handwritten digit among clutter."""
+"""StripMNIST: long strips of handwritten digits among clutter."""
 
 import os
 from functools import partial
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastrnn.data.checks import natural_int
-from fastrnn.data.composition import DIGIT, DigitStrips, check_size, check_split
+from fastrnn.data.composition import DIGIT, DigitStrips, Task, check_size, check_split, check_task
 from fastrnn.data.download import cache_folder, download
 from fastrnn.data.idx import read_idx
 
@@ -26,7 +26,10 @@ class StripMNIST(DigitStrips):
 
     A strip shows one digit at a uniform offset and, per 280 columns, eight 8 x 8 crops of other
     digits of the same split as clutter, all combined by maximum. Strip ``i`` shows digit ``i`` of
-    the split and depends on ``(seed, split, i)`` only. The targets are the digits.
+    the split and depends on ``(seed, split, task, i)`` only. The targets are the digits.
+
+    With ``task="first"`` a strip shows two to six whole digits side by side, and the target is the
+    first one, from the left: which digits there are does not tell it, their order does.
 
     Parameters
     ----------
@@ -40,6 +43,9 @@ class StripMNIST(DigitStrips):
         Take the first so many digits; all by default.
     seed
         Another one gives other strips of the same digits.
+    task
+        "find": one digit, to be found among the clutter. "first": two to six digits, of which the
+        first one counts; it is digit ``i`` of the split, the others are drawn from the split.
     download
         Fetch the two files of the split if they are not there.
 
@@ -69,9 +75,11 @@ class StripMNIST(DigitStrips):
         *,
         size: int | None = None,
         seed: int = 0,
+        task: Task = "find",
         download: bool = True,
     ) -> None:
         number = check_split(split)
+        check_task(task)
         key = (natural_int("seed", seed), number)
         size = check_size(size, default=_COUNT[split])
         if size > _COUNT[split]:
@@ -80,7 +88,7 @@ class StripMNIST(DigitStrips):
         images, targets = (self.root / name for name in _file_names(split))
         _require(split, (images, targets), may_download=download)
         digits = _read_digits(split, images)
-        super().__init__(digits, _read_targets(split, targets), size=size, key=key)
+        super().__init__(digits, _read_targets(split, targets), size=size, key=key, task=task)
 
 
 def mnist_folder() -> Path:

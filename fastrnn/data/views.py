@@ -1,14 +1,20 @@
-"""Datasets made from other datasets: subset, concatenation, cache, truncation."""
+"""Datasets made from other datasets: subset, concatenation, cache, truncation, windows."""
 
+import mmap
 from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from fastrnn.data.checks import check_range, int_array, positive_int
+from fastrnn.data.batching import StripBatches, batch_ends
+from fastrnn.data.checks import IntArray, check_range, int_array, positive_int
 from fastrnn.data.dataset import StripDataset
+from fastrnn.data.windows import check_window, count_windows
+
+Keep = Literal["head", "tail", "centre"]
 
 
 class StripSubset(StripDataset):
@@ -99,7 +105,8 @@ class StripCache(StripDataset):
     """Keeps every strip in memory after its first use, so that later epochs only copy it.
 
     One buffer of ``channels * height * sum(lengths)`` bytes; 20,000 strips of 28 x 280 take 157 MB.
-    The system hands out its pages as strips are used.
+    The system hands out its pages as strips are used. Processes that are forked share it: what one
+    of them has read is there for all. A copy made by pickle starts empty.
 
     Parameters
     ----------
@@ -125,8 +132,21 @@ class StripCache(StripDataset):
         self.dataset = dataset
         sizes = self.lengths * (self.channels * self.height)
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
-        self._pixels = torch.empty(int(self._starts[-1]), dtype=torch.uint8)
-        self._filled = np.zeros(len(self), dtype=bool)
+        self._allocate()
+
+    def _allocate(self) -> None:
+        size = int(self._starts[-1])
+        # Anonymous shared memory, which isn't taken from /dev/shm, small in many containers.
+        memory = mmap.mmap(-1, max(1, size + len(self)))
+        self._pixels = torch.frombuffer(memory, dtype=torch.uint8)[:size]
+        self._filled = np.frombuffer(memory, dtype=bool)[size : size + len(self)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k not in ("_pixels", "_filled")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._allocate()
 
     def read_strip(self, index: int) -> Tensor:
         """Copy it from memory, after reading it once."""
@@ -141,7 +161,7 @@ class StripCache(StripDataset):
 
 
 class StripTruncate(StripDataset):
-    """Cuts every strip off after ``max_width`` columns.
+    """Shortens every strip to at most ``max_width`` columns.
 
     Parameters
     ----------
@@ -149,6 +169,8 @@ class StripTruncate(StripDataset):
         Where the strips come from.
     max_width
         Columns to keep, at least 1.
+    keep
+        Which ones: the first ("head"), the last ("tail"), or those in the middle ("centre").
 
     Examples
     --------
@@ -158,17 +180,111 @@ class StripTruncate(StripDataset):
     (200, True)
     """
 
-    def __init__(self, dataset: StripDataset, max_width: int) -> None:
+    def __init__(self, dataset: StripDataset, max_width: int, keep: Keep = "head") -> None:
         self.dataset = dataset
         self.max_width = positive_int("max_width", max_width)
+        if keep not in get_args(Keep):
+            raise ValueError(f'keep is {keep!r}, but must be "head", "tail" or "centre"')
+        lengths = np.minimum(dataset.lengths, self.max_width)
+        lost = dataset.lengths - lengths
+        self._starts = {"head": 0 * lost, "tail": lost, "centre": lost // 2}[keep]
         super().__init__(
             labels=dataset.labels,
             targets=dataset.targets,
-            lengths=np.minimum(dataset.lengths, self.max_width),
+            lengths=lengths,
             height=dataset.height,
             channels=dataset.channels,
         )
 
     def read_strip(self, index: int) -> Tensor:
-        """Read its first columns."""
-        return self.dataset.read_strip(index)[..., : self.max_width]
+        """Read the columns to keep."""
+        start = int(self._starts[index])
+        return self.dataset.read_strip(index)[..., start : start + int(self.lengths[index])]
+
+
+class StripWindows(StripDataset):
+    """The windows of all strips, each with its strip's target.
+
+    A strip's windows begin every ``stride`` columns and together cover it, as those of `windows`;
+    the last one may be shorter than the others. Windows that are read one after the other come
+    from a strip that is read once; in a shuffled order, put a `StripCache` behind.
+
+    Parameters
+    ----------
+    dataset
+        Where the strips come from.
+    size
+        Columns of a window, at least 1.
+    stride
+        Columns from one window's start to the next, 1 .. ``size``.
+    drop_short
+        Leave out windows of fewer than ``size`` columns, unless they are all there is of a strip.
+
+    Attributes
+    ----------
+    strip_of : numpy.ndarray
+        int64 ``[M]`` the position in ``dataset`` of each window's strip, ascending.
+    starts : numpy.ndarray
+        int64 ``[M]`` the window's first column there.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``size`` or ``stride`` is wrong.
+
+    Examples
+    --------
+    >>> from fastrnn.data import StripDigits
+    >>> parts = StripWindows(StripDigits("test", size=10), size=100, stride=50)
+    >>> window, target = parts[1]
+    >>> parts.strip_of[1], parts.starts[1], tuple(window.shape)
+    (np.int64(0), np.int64(50), (1, 28, 100))
+    """
+
+    strip_of: IntArray
+    starts: IntArray
+
+    def __init__(
+        self, dataset: StripDataset, size: int, stride: int, *, drop_short: bool = False
+    ) -> None:
+        self.dataset = dataset
+        self.size, self.stride = check_window(size, stride)
+        counts = count_windows(dataset.lengths, self.size, self.stride)
+        strip_of = np.repeat(np.arange(len(dataset)), counts)
+        numbers = np.arange(len(strip_of)) - np.repeat(np.cumsum(counts) - counts, counts)
+        starts = numbers * self.stride
+        lengths = np.minimum(self.size, dataset.lengths[strip_of] - starts)
+        if drop_short:
+            kept = (lengths == self.size) | (starts == 0)
+            strip_of, starts, lengths = strip_of[kept], starts[kept], lengths[kept]
+        self.strip_of, self.starts = strip_of, starts
+        self._last: tuple[int, Tensor] | None = None
+        super().__init__(
+            labels=dataset.labels,
+            targets=dataset.targets[strip_of],
+            lengths=lengths,
+            height=dataset.height,
+            channels=dataset.channels,
+        )
+
+    def read_strip(self, index: int) -> Tensor:
+        """Copy the window's columns from its strip."""
+        number, start = int(self.strip_of[index]), int(self.starts[index])
+        last = self._last  # once, since another thread may change it
+        if last is None or last[0] != number:
+            last = self._last = (number, self.dataset.read_strip(number))
+        # a copy, so that a caller that changes its window doesn't change the others
+        return last[1][..., start : start + int(self.lengths[index])].clone()
+
+    def batches(self, *, max_padded_steps: int) -> StripBatches:
+        """All windows in batches that keep those of a strip together, short strips first.
+
+        Parameters
+        ----------
+        max_padded_steps
+            Budget of a batch: windows times width of the widest.
+        """
+        budget = positive_int("max_padded_steps", max_padded_steps)
+        order = np.lexsort((self.starts, self.strip_of, self.dataset.lengths[self.strip_of]))
+        ends = batch_ends(self.lengths[order], budget)
+        return StripBatches(self, np.split(order, ends[:-1]) if len(order) else [])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastrnn.data import UNLABELLED, StripArrays, StripDecodeError
+from fastrnn.data.checks import ValueRange, check_value_range
 from fastrnn.data.image import read_image
 from fastrnn.models import EncoderClassifier
 from fastrnn.training.config import DEFAULT_MAX_PADDED_STEPS
@@ -59,6 +60,9 @@ class Predictor:
         Where the model runs.
     max_padded_steps
         Budget of a batch: number of strips times the columns of its longest strip.
+    value_range
+        The two values of the files that become 0 and 255, the same as in training; see
+        `StripFiles`. Arrays are not mapped.
 
     Attributes
     ----------
@@ -87,7 +91,11 @@ class Predictor:
         *,
         device: torch.device | str = "cpu",
         max_padded_steps: int = DEFAULT_MAX_PADDED_STEPS,
+        value_range: ValueRange | None = None,
     ) -> None:
+        if value_range is not None:
+            value_range = check_value_range("value_range", value_range)
+        self._value_range = value_range
         if isinstance(bundle, EncoderClassifier):
             self.model = bundle.to(device).eval()
         else:
@@ -152,15 +160,18 @@ class Predictor:
             for path, content in read:
                 yield path, next(predictions) if isinstance(content, np.ndarray) else content
 
+    def _decode(self, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+        return read_image(path, self._height, self._channels, self._value_range)
+
     def _read(self, path: str | os.PathLike[str]) -> NDArray[np.uint8] | StripDecodeError:
         try:
-            return read_image(path, self._height, self._channels)
+            return self._decode(path)
         except StripDecodeError as error:
             return error
 
     def _pixels(self, strip: StripLike) -> NDArray[np.generic]:
         if isinstance(strip, (str, os.PathLike)):
-            return read_image(strip, self._height, self._channels)
+            return self._decode(strip)
         return strip.detach().cpu().numpy() if isinstance(strip, Tensor) else np.asarray(strip)
 
     def _predict_pixels(self, pixels: Sequence[NDArray[np.generic]]) -> list[Prediction]:

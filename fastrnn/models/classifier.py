@@ -14,6 +14,7 @@ from fastrnn.models.bundle import BundledModel
 from fastrnn.models.checks import class_names
 from fastrnn.models.config import ModelConfig
 from fastrnn.models.encoders.base import Encoded, Encoder
+from fastrnn.models.windows import WindowPlan
 from fastrnn.nn.pooling import AttentionPooling, LastPooling, Pooling, make_pooling
 from fastrnn.nn.scan import Lengths
 
@@ -107,6 +108,11 @@ class EncoderClassifier(BundledModel):
         return cls(**dataclasses.asdict(config), labels=labels, device=device)
 
     @property
+    def windows(self) -> WindowPlan | None:
+        """How training and prediction cut strips, None if they take them whole."""
+        return self.config.windows
+
+    @property
     def preprocessing(self) -> dict[str, Any]:
         """What the input must look like, in JSON types."""
         return {
@@ -142,8 +148,8 @@ class EncoderClassifier(BundledModel):
         ----------
         strips : Tensor [B, C, H, W]
             uint8 pixels, scaled to [0, 1] here, or float pixels, best in [0, 1] too, converted to
-            the type of the weights. NaN pixels are not refused: they make the logits of their
-            own strip NaN, and of no other.
+            the type of the weights. NaN pixels are not refused: what is computed from them is
+            NaN, in the logits of their own strip and of no other.
         lengths : Tensor [B] or sequence of B ints, optional
             Valid columns of each strip (rows, if the strips run from top to bottom), zero
             allowed. The rest is padding and makes no difference. Default: all.

@@ -25,7 +25,8 @@ class CNNLSTMConfig(ConvConfig, RecurrentConfig):
     Parameters
     ----------
     frames : bool, default False
-        Whether strips are clips, frames side by side, and a step is a frame.
+        Whether strips are clips, frames side by side, and a step is a frame; there is no
+        `width_factor` then.
     frame_width : int, optional
         Columns of a frame, with ``frames=True`` alone.
 
@@ -50,7 +51,18 @@ class CNNLSTMConfig(ConvConfig, RecurrentConfig):
             )
         if self.frame_width is not None:
             self._set_integer("frame_width", *LONG_SIDE)
-        check_width_factor(self.width_factor, len(self.conv_channels))
+            self._check_whole_frames(self.frame_width)
+        else:
+            check_width_factor(self.width_factor, len(self.conv_channels))
+
+    def _check_whole_frames(self, frame_width: int) -> None:
+        for name in ("window_size", "window_stride"):
+            columns = getattr(self, name)
+            if columns is not None and columns % frame_width:
+                raise ValueError(
+                    f"{name} must be whole frames of {frame_width} columns (frame_width), got "
+                    f"{columns}"
+                )
 
 
 @register_model

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from fastrnn.models import checks
+from fastrnn.models.windows import MOST_COLUMNS, Combine, WindowPlan
 from fastrnn.nn.initialisation import INITS, check_init
 from fastrnn.nn.pooling import POOLINGS
 
 LAYER_NORMS = ("none", "output", "gates")
-COMBINES = ("mean", "vote")
 
 # Far above any sensible model: they catch slips and damaged files before any work.
 _CHANNELS = (1, 2**16)
+_CONV_CHANNELS = (2, 2**16)  # one channel, normalised by itself, says nothing
 _SIDE = (1, 2**16)
 _CLASSES = (2, 2**20)
 _UNITS = (1, 2**16)
 _LAYERS = (1, 2**8)
-LONG_SIDE = (1, 2**24)
+LONG_SIDE = (1, MOST_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ModelConfig:
     pooling : {"attention", "last", "mean", "max", "mean+max"}, default "attention"
         How the features of all steps become one vector; see `fastrnn.nn.pooling`.
     attention_heads : int, default 1
-        Heads of the attention.
+        Heads of the attention; divides the features of a step.
     dropout : float, default 0.1
         Probability of zeroing a pooled feature, and an output between layers, in training.
     pixel_mean, pixel_std : float, default 0.5 and 0.25
@@ -65,7 +66,7 @@ class ModelConfig:
     pixel_std: float = 0.25
     window_size: int | None = None
     window_stride: int | None = None
-    window_combine: str = "mean"
+    window_combine: Combine = "mean"
 
     def __post_init__(self) -> None:
         self._set_integer("in_channels", *_CHANNELS)
@@ -86,7 +87,7 @@ class ModelConfig:
         self._check_windows()
 
     def _check_windows(self) -> None:
-        checks.choice("window_combine", self.window_combine, COMBINES)
+        checks.choice("window_combine", self.window_combine, get_args(Combine))
         if self.window_size is None:
             if self.window_stride is not None:
                 raise ValueError(
@@ -98,6 +99,20 @@ class ModelConfig:
         if self.window_stride is None:
             self._set("window_stride", self.window_size)
         self._set_integer("window_stride", 1, self.window_size)
+
+    def _check_attention(self, features: int) -> None:
+        if self.pooling == "attention" and features % self.attention_heads:
+            raise ValueError(
+                f"attention_heads must divide the features of a step ({features}), got "
+                f"{self.attention_heads}"
+            )
+
+    @property
+    def windows(self) -> WindowPlan | None:
+        """How strips are cut, None if they are not."""
+        if self.window_size is None or self.window_stride is None:
+            return None
+        return WindowPlan(self.window_size, self.window_stride, self.window_combine)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -170,7 +185,18 @@ class RecurrentConfig(ModelConfig):
                     f"recurrent_heads must divide {name} ({getattr(self, name)}), got "
                     f"{self.recurrent_heads}"
                 )
+        self._check_norm()
         self._check_init()
+        self._check_attention(self.features)
+
+    def _check_norm(self) -> None:
+        units = {"output": self.features, "gates": self.hidden_size // self.recurrent_heads}
+        if units.get(self.layer_norm) == 1:
+            raise ValueError(
+                f"layer_norm={self.layer_norm!r} normalises a single unit (of hidden_size="
+                f"{self.hidden_size}, proj_size={self.proj_size}, recurrent_heads="
+                f"{self.recurrent_heads}); it needs two or more"
+            )
 
     def _check_init(self) -> None:
         checks.choice("init", self.init, INITS)
@@ -191,7 +217,7 @@ class ConvConfig:
     Parameters
     ----------
     conv_channels : sequence of int, default (24, 48, 64)
-        Channels of the convolutions; each halves the rows.
+        Channels of the convolutions, at least 2; each halves the rows.
     conv_features : int, default 96
         Features of a step.
     width_factor : int, default 4
@@ -203,7 +229,7 @@ class ConvConfig:
     width_factor: int = 4
 
     def __post_init__(self) -> None:
-        channels = checks.integers("conv_channels", self.conv_channels, *_CHANNELS)
+        channels = checks.integers("conv_channels", self.conv_channels, *_CONV_CHANNELS)
         object.__setattr__(self, "conv_channels", channels)
         for name, (low, high) in (("conv_features", _UNITS), ("width_factor", LONG_SIDE)):
             object.__setattr__(self, name, checks.integer(name, getattr(self, name), low, high))

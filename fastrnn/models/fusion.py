@@ -39,7 +39,8 @@ class FusionConfig(ConvConfig, RecurrentConfig):
         Where the modalities meet: as channels of one encoder; as steps of an encoder each, in a
         gated sum along the strip; or as logits of a classifier each.
     encoder : {"cnn-lstm", "lstm"}, default "cnn-lstm"
-        What reads the strips.
+        What reads the strips, as `CNNLSTMClassifier` or `StripClassifier` does; the settings of
+        `ConvConfig` are the former's.
     modality_dropout : float, default 0.2
         Probability of hiding a modality from a strip, in training; one always stays. So the model
         learns to do without.
@@ -68,7 +69,8 @@ class FusionConfig(ConvConfig, RecurrentConfig):
             raise ValueError(
                 f"modalities have {total} channels together, but in_channels is {self.in_channels}"
             )
-        check_width_factor(self.width_factor, len(self.conv_channels))
+        if self.encoder == "cnn-lstm":
+            check_width_factor(self.width_factor, len(self.conv_channels))
 
 
 @register_model
@@ -166,7 +168,7 @@ class FusionClassifier(EncoderClassifier):
         check_shape(strips, self.config)
         strips = self._without(strips, missing)
         if self.training and self.config.modality_dropout:
-            strips = self._drop(strips)
+            strips = self._drop(strips, lengths)
         if self.config.fusion != "late":
             return super().forward(strips, lengths, return_attention=return_attention)  # type: ignore[call-overload, no-any-return]
         if return_attention:
@@ -203,12 +205,12 @@ class FusionClassifier(EncoderClassifier):
         there = torch.tensor([name not in missing for name in names], device=strips.device)
         return self._kept(strips, there.expand(len(strips), -1))
 
-    def _drop(self, strips: Tensor) -> Tensor:
-        """Hide modalities at random, but of each strip keep one."""
-        shape = (len(strips), len(self.config.modalities))
-        draws = torch.rand(shape, device=strips.device)
+    def _drop(self, strips: Tensor, lengths: Lengths | None) -> Tensor:
+        """Hide modalities at random, but of each strip keep one of those that it has."""
+        present = modalities_present(strips, lengths, self._sizes)
+        draws = torch.rand(present.shape, device=strips.device)
         kept = draws >= self.config.modality_dropout
-        lucky = draws.argmax(1, keepdim=True)
+        lucky = draws.masked_fill(~present, -1).argmax(1, keepdim=True)
         return self._kept(strips, kept.scatter(1, lucky, True))
 
     def _kept(self, strips: Tensor, kept: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ class StripCNNConfig(ConvConfig, ModelConfig):
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size}")
         check_width_factor(self.width_factor, len(self.conv_channels))
+        self._check_attention(self.conv_features)
 
 
 @register_model

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from fastrnn.nn.padding import blank_columns, blank_steps, valid_mask
+
 __all__ = ["ConvContext", "ConvFront", "FrameFront"]
 
 
@@ -177,19 +179,9 @@ class FrameFront(nn.Module):
     ) -> None:
         super().__init__()
         self.out_features = out_features
-        self.blocks = nn.Sequential(
-            *(
-                ConvBlock(
-                    before, after, 5 if number == 0 else 3, (2, 2), device=device, dtype=dtype
-                )
-                for number, (before, after) in enumerate(
-                    zip((in_channels, *channels), channels)  # noqa: B905
-                )
-            )
-        )
-        for _ in channels:
-            height, width = (height + 1) // 2, (width + 1) // 2
-        features = channels[-1] * height * width
+        halved = [(2, 2)] * len(channels)
+        self.blocks = _blocks(in_channels, channels, halved, device, dtype)
+        features = channels[-1] * _halved(height, len(channels)) * _halved(width, len(channels))
         self.project = nn.Linear(features, out_features, device=device, dtype=dtype)
 
     def forward(
@@ -215,9 +207,10 @@ class FrameFront(nn.Module):
         if lengths is None:
             steps = self._frames(frames.flatten(0, 1)).view(batch_size, count, -1)
             return steps.transpose(0, 1).contiguous(), None
-        valid = torch.arange(count, device=frames.device) < lengths[:, None]  # [B, T]
-        steps = frames.new_zeros(batch_size, count, self.out_features)
-        steps[valid] = self._frames(frames[valid])
+        valid = valid_mask(lengths, count).t()
+        made = self._frames(frames[valid])
+        steps = made.new_zeros(batch_size, count, self.out_features)  # of autocast's type, too
+        steps[valid] = made
         return steps.transpose(0, 1).contiguous(), lengths
 
     def _frames(self, frames: Tensor) -> Tensor:
@@ -297,19 +290,3 @@ def check_width_factor(width_factor: int, blocks: int) -> None:
             f"width_factor must be one of {', '.join(map(str, possible))} with {blocks} "
             f"convolutions, got {width_factor}"
         )
-
-
-def blank_columns(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Zero the columns of [B, C, H, W] past each length; stops NaN too."""
-    if lengths is None:
-        return x
-    valid = torch.arange(x.shape[3], device=x.device) < lengths[:, None]
-    return torch.where(valid[:, None, None], x, 0)
-
-
-def blank_steps(steps: Tensor, lengths: Tensor | None) -> Tensor:
-    """Zero the steps of [T, B, F] past each length; stops NaN too."""
-    if lengths is None:
-        return steps
-    valid = torch.arange(steps.shape[0], device=steps.device)[:, None] < lengths
-    return torch.where(valid[..., None], steps, 0)

@@ -66,13 +66,12 @@ class LightLSTM(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
+        for name, number in (("heads", heads), ("num_layers", num_layers)):
+            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                raise ValueError(f"{name} must be a whole number, at least 1, got {number!r}")
         for name, size in (("hidden_size", hidden_size), ("proj_size", proj_size)):
-            if heads < 1 or size % heads:
-                raise ValueError(
-                    f"heads must be at least 1 and divide {name} ({size}), got {heads}"
-                )
-        if num_layers < 1:
-            raise ValueError(f"num_layers must be at least 1, got {num_layers}")
+            if size % heads:
+                raise ValueError(f"heads must divide {name} ({size}), got {heads}")
         check_probability("dropout", dropout)
         self.heads = heads
         self.bidirectional = bidirectional
@@ -106,7 +105,7 @@ class LightLSTM(nn.Module):
         Parameters
         ----------
         input : Tensor [T, B, I]
-            The sequences, time first.
+            The sequences; ``[B, T, I]`` with ``batch_first=True``, as is then ``y``.
         lengths : Tensor or sequence of int, optional
             Valid steps of each sequence, ``[B]``; all by default.
         last_state_only : bool, default False
@@ -118,7 +117,17 @@ class LightLSTM(nn.Module):
             All heads' forward features, then all heads' reverse features; zero on padding.
         (h_n, c_n) : LSTMState
             ``[num_layers * D, B, H]``, heads side by side.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input is no padded batch; else as `fastrnn.LSTM` raises.
         """
+        if not isinstance(input, Tensor):
+            raise TypeError(f"input must be a tensor [T, B, I], got {type(input).__name__}")
+        if input.is_nested or input.dim() != 3:
+            found = "a nested tensor" if input.is_nested else f"shape {list(input.shape)}"
+            raise ValueError(f"input must be a padded batch [T, B, I], got {found}")
         y, states = input, []
         for number, layer in enumerate(self.layers):
             last = number == len(self.layers) - 1

@@ -13,6 +13,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 
+from fastrnn.nn.padding import blank_steps, valid_mask
 from fastrnn.nn.scan import Lengths, valid_steps
 
 __all__ = [
@@ -143,7 +144,7 @@ class MeanPooling(Pooling):
         if lengths is None:
             return y.mean(0, dtype=wide).to(y.dtype)
         if not zero_padded:
-            y = _blank_padding(y, lengths, 0.0)
+            y = blank_steps(y, lengths)
         share = (lengths > 0).to(wide) / lengths.clamp(min=1)
         return (y.sum(0, dtype=wide) * share[:, None]).to(y.dtype)
 
@@ -167,7 +168,7 @@ class MaxPooling(Pooling):
         lengths = self._checked(y, lengths)
         if lengths is None:
             return y.amax(0)
-        largest = _blank_padding(y, lengths, float("-inf")).amax(0)
+        largest = blank_steps(y, lengths, float("-inf")).amax(0)
         return torch.where(lengths[:, None] > 0, largest, 0)
 
 
@@ -315,13 +316,13 @@ class AttentionPooling(Pooling):
             sum to 1, or to 0 if its length is zero.
         """
         lengths = self._checked(y, lengths)
-        if lengths is not None and not zero_padded:
-            y = _blank_padding(y, lengths, 0.0)
+        if not zero_padded:
+            y = blank_steps(y, lengths)
         scores = (y @ self.query.t()).to(_accumulator(y))  # [T, B, heads]
         if lengths is None:
             weights = scores.softmax(0)
         else:
-            padding = ~_step_mask(lengths, y.shape[0])[..., None]
+            padding = ~valid_mask(lengths, y.shape[0])[..., None]
             # A finite floor, not -inf: a softmax of nothing but -inf has NaN gradients.
             floor = torch.finfo(scores.dtype).min
             weights = scores.masked_fill(padding, floor).softmax(0).masked_fill(padding, 0)
@@ -385,16 +386,6 @@ def make_pooling(
     if heads != 1:
         raise ValueError(f"heads is for pooling='attention' only, got {heads} with {name!r}")
     return POOLINGS[name](size, bidirectional=bidirectional, device=device, dtype=dtype)
-
-
-def _step_mask(lengths: Tensor, steps: int) -> Tensor:
-    """Say which steps are valid: bool [T, B]."""
-    return torch.arange(steps, device=lengths.device)[:, None] < lengths
-
-
-def _blank_padding(y: Tensor, lengths: Tensor, value: float) -> Tensor:
-    # Selecting, unlike multiplying by a mask, also stops NaN and infinity.
-    return torch.where(_step_mask(lengths, y.shape[0])[..., None], y, value)
 
 
 def _accumulator(y: Tensor) -> torch.dtype:

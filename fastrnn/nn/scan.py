@@ -29,6 +29,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fastrnn.nn.padding import blank_steps
 from fastrnn.recurrence.problem import as_lengths, check_lengths
 
 __all__ = [
@@ -385,16 +386,12 @@ def _stack_steps(
 ) -> tuple[Tensor, Tensor | None]:
     """[T, B, I] to [ceil(T / stack), B, stack * I]."""
     _check_stack(stack)
-    steps, batch_size, features = sequence.shape
-    if lengths is not None:
-        # A strip's last group may reach into its padding.
-        valid = torch.arange(steps, device=sequence.device)[:, None] < lengths
-        sequence = torch.where(valid[..., None], sequence, 0)
-        lengths = (lengths + stack - 1) // stack
+    valid = blank_steps(sequence, lengths)  # a strip's last group may reach into its padding
+    steps = valid.shape[0]
     groups = -(-steps // stack)
-    padded = nn.functional.pad(sequence, (0, 0, 0, 0, 0, groups * stack - steps))
-    joined = padded.view(groups, stack, batch_size, features).transpose(1, 2)
-    return joined.reshape(groups, batch_size, stack * features), lengths
+    padded = nn.functional.pad(valid, (0, 0, 0, 0, 0, groups * stack - steps))
+    joined = torch.cat(padded.view(groups, stack, *padded.shape[1:]).unbind(1), dim=2)
+    return joined, None if lengths is None else (lengths + stack - 1) // stack
 
 
 def _shape(tensor: Tensor) -> str:

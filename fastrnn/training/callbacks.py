@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastrnn.training.history import EpochRecord
@@ -16,20 +17,29 @@ class StepInfo:
     epoch, epochs
         This epoch, and how many there are.
     step, steps
-        This step, and how many the epoch has.
+        This step of the optimizer, and how many the epoch has.
+    global_step
+        This step, counted over all epochs.
     loss, accuracy
         Mean over the epoch's strips so far.
     learning_rate
         Of this step.
+    step_loss
+        Mean over this step's strips.
+    gradient_norm
+        Of this step, before clipping.
     """
 
     epoch: int
     epochs: int
     step: int
     steps: int
+    global_step: int
     loss: float
     accuracy: float
     learning_rate: float
+    step_loss: float
+    gradient_norm: float
 
 
 class Callback:
@@ -42,6 +52,9 @@ class Callback:
     ...         return record.accuracy > 0.99
     """
 
+    def on_resume(self, history: Sequence[EpochRecord], global_step: int) -> None:
+        """Before `on_start`, where a training goes on: its finished epochs and steps."""
+
     def on_start(self, epochs: int) -> None:
         """Before the first step."""
 
@@ -53,6 +66,9 @@ class Callback:
 
     def on_epoch(self, record: EpochRecord) -> bool | None:
         """After each epoch; a true result stops the training as Ctrl-C does."""
+
+    def on_checkpoint(self) -> None:
+        """Before a checkpoint is written: what belongs to it should be on disk."""
 
     def on_end(self) -> None:
         """At the end of the training, after an error too."""

@@ -10,6 +10,7 @@ import numpy as np
 from torch import nn
 
 from fastrnn.data import UNLABELLED, StripDataset, StripSubset, require_classes
+from fastrnn.data.augment import StripAugmented
 from fastrnn.training.config import TrainingConfig
 from fastrnn.training.evaluation import check_num_classes, predict_logits
 
@@ -46,6 +47,13 @@ def check_training(
     elif config.needs_validation:
         reason = "schedule='plateau'" if config.schedule == "plateau" else "patience"
         raise ValueError(f"{reason} needs a validation set, validation is None")
+    weights = config.class_weights
+    if isinstance(weights, tuple) and len(weights) != len(train.labels):
+        raise ValueError(
+            f"class_weights has {len(weights)} numbers, but train has {len(train.labels)} labels"
+        )
+    if config.augment is not None:
+        StripAugmented(train, config.augment, seed=0, epoch=0)  # checks that they fit
     check_num_classes(predict_logits(model, StripSubset(train, [0])), train.labels)
 
 
@@ -96,10 +104,10 @@ def config_differences(
             found += [f"{key}.{words}" for words in parts]
             continue
         words = f"{key} is {value!r} now and {saved.get(key)!r} in the checkpoint"
-        if key == "epochs" and now["schedule"] == "cosine":
+        if key == "epochs" and now["schedule"] != "plateau":
             words += (
-                " (the cosine schedule spans all epochs: another number changes the learning "
-                "rates that were used already)"
+                f" (the {now['schedule']} schedule spans all epochs: another number changes the "
+                f"learning rates that were used already)"
             )
         found.append(words)
     return found

@@ -14,6 +14,7 @@ from fastrnn.training.config import TrainingConfig
 from fastrnn.training.ema import averaged_copy
 from fastrnn.training.evaluation import Evaluation, device_of
 from fastrnn.training.history import EpochRecord
+from fastrnn.training.precision import autocast_dtype
 from fastrnn.training.schedule import make_schedule
 
 Weights = dict[str, Tensor]
@@ -107,7 +108,8 @@ class RunState:
     model: nn.Module
     config: TrainingConfig
     epoch: int = 0
-    step: int = 0
+    step: int = 0  # of this epoch
+    global_step: int = 0  # of all epochs
     sums: EpochSums = field(default_factory=EpochSums)
     history: list[EpochRecord] = field(default_factory=list)
     best: Best | None = None
@@ -122,6 +124,11 @@ class RunState:
         self.schedule = make_schedule(self.optimizer, self.config)
         decay = self.config.ema_decay
         self.average = None if decay is None else averaged_copy(self.model, decay)
+        self.autocast_dtype = autocast_dtype(self.config.amp, self.device)
+        # Does nothing unless enabled: gradients of other types need no scale.
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=self.autocast_dtype == torch.float16
+        )
 
     @property
     def learning_rate(self) -> float:
@@ -143,6 +150,14 @@ class RunState:
         if patience is not None and self.best is not None and self.best.stale >= patience:
             return "patience"
         return "epochs" if self.epoch >= self.config.epochs else None
+
+    def finish_step(self, loss: float, correct: int, strips: int) -> None:
+        """Take a step into the epoch's sums: its strips' summed loss, and how many are right."""
+        self.step += 1
+        self.global_step += 1
+        self.sums.loss += loss
+        self.sums.correct += correct
+        self.sums.strips += strips
 
     def finish_epoch(self, evaluation: Evaluation | None, seconds: float) -> EpochRecord:
         """Take the epoch into the history and get ready for the next one."""
@@ -193,8 +208,10 @@ class RunState:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
+            "global_step": self.global_step,
             "sums": asdict(self.sums),
             "history": [asdict(record) for record in self.history],
             "best": None if self.best is None else vars(self.best),
@@ -209,7 +226,9 @@ class RunState:
         self.schedule.load_state_dict(state["schedule"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
+        self.global_step = state["global_step"]
         self.sums = EpochSums(**state["sums"])
         self.history = [EpochRecord(**record) for record in state["history"]]
         self.best = None if state["best"] is None else Best(**state["best"])

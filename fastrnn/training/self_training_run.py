@@ -29,6 +29,7 @@ from fastrnn.training.checks import (
     data_differences,
     fingerprint,
 )
+from fastrnn.training.config import FREE_AT_RESUME
 from fastrnn.training.evaluation import evaluate, predict_probabilities
 from fastrnn.training.interrupt import StopFlag, StopRequested
 from fastrnn.training.journal import Journal
@@ -341,7 +342,7 @@ class SelfTrainingRun:
 
     def _load(self, path: Path) -> None:
         saved = load_checkpoint(path, _KIND)
-        free = {"max_iter", "checkpoint_every_seconds"}
+        free = {"max_iter", *FREE_AT_RESUME}
         differences = config_differences(saved["config"], asdict(self.config), free)
         for name, now in self.fingerprints.items():
             differences += data_differences(name, saved["data"][name], now)

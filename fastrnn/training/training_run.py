@@ -11,15 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from fastrnn.data import (
-    StripBatch,
-    StripBatches,
-    StripDataset,
-    strip_batches,
-)
+from fastrnn.data import StripDataset, StripWindows
 from fastrnn.training.callbacks import Callback, StepInfo
 from fastrnn.training.checkpoint import (
     check_no_run,
@@ -34,20 +28,20 @@ from fastrnn.training.checks import (
     data_differences,
     fingerprint,
 )
-from fastrnn.training.config import TrainingConfig
-from fastrnn.training.evaluation import Evaluation, batch_logits, evaluate, mode
+from fastrnn.training.config import FREE_AT_RESUME, TrainingConfig
+from fastrnn.training.epoch_batches import EpochBatches
+from fastrnn.training.evaluation import Evaluation, evaluate, mode, window_plan_of
 from fastrnn.training.history import EpochRecord, StoppedBy, TrainingResult
 from fastrnn.training.interrupt import StopFlag, StopRequested
 from fastrnn.training.journal import Journal
+from fastrnn.training.loss import loss_weights
 from fastrnn.training.run_state import RunState, copy_weights
+from fastrnn.training.step import NonFiniteLossError as NonFiniteLossError
+from fastrnn.training.step import Optimisation, StepScores
 
 CHECKPOINT_NAME = "checkpoint.pt"
 JOURNAL_NAME = "metrics.jsonl"
-_KIND = "fastrnn training 1"
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss or the gradient became infinite or not a number."""
+_KIND = "fastrnn training 2"
 
 
 class TrainingRun:
@@ -82,8 +76,11 @@ class TrainingRun:
                 check_no_run(self.checkpoint)
         elif resume:
             raise ValueError("resume is True, but out_dir is None: there is nothing to go on from")
+        if plan := window_plan_of(model):
+            train = StripWindows(train, plan.size, plan.stride)
         self.model, self.config, self.train, self.validation = model, config, train, validation
         self.stop, self.callbacks = stop, callbacks
+        self.optimisation = Optimisation(self.state, config, loss_weights(config, train))
         self.data = {"train": fingerprint(train), "validation": fingerprint(validation)}
 
     def go(self) -> TrainingResult:
@@ -116,6 +113,8 @@ class TrainingRun:
         torch.manual_seed(self.config.seed)
         if self.checkpoint is not None and self.checkpoint.exists():
             self._load(self.checkpoint)
+            for callback in self.callbacks:
+                callback.on_resume(tuple(self.state.history), self.state.global_step)
         path = None if self.checkpoint is None else self.checkpoint.with_name(JOURNAL_NAME)
         self.journal = Journal(path, [asdict(record) for record in self.state.history])
         self._remember_weights()
@@ -133,63 +132,30 @@ class TrainingRun:
 
     def _train_epoch(self) -> None:
         state = self.state
-        batches = strip_batches(
-            self.train,
-            max_padded_steps=self.config.max_padded_steps,
-            shuffle=True,
-            seed=self.config.seed,
-            epoch=state.epoch,
-        )
+        batches = EpochBatches(self.train, self.config, state.epoch)
+        steps = len(batches)
         state.restore_random()
         clock = time.perf_counter()
-        for batch in StripBatches(self.train, batches.plan[state.step :]):
-            self._train_step(batch, len(batches))
+        for group in batches.from_step(state.step):
+            scores = self.optimisation.step(group, steps)
             now = time.perf_counter()
             state.sums.seconds += now - clock
             clock = now
-            self._after_step(len(batches))
+            self._after_step(scores, steps)
 
-    def _train_step(self, batch: StripBatch, steps: int) -> None:
-        state = self.state
-        state.schedule.before_step(state.epoch, state.step, steps)
-        batch = batch.to(state.device)
-        targets = batch.targets
-        logits = batch_logits(self.model, batch)
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
-        mean_loss = loss.item()
-        self._require_finite("loss", mean_loss, steps)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        clip_norm = math.inf if self.config.clip_norm is None else self.config.clip_norm
-        norm = nn.utils.clip_grad_norm_(state.parameters, clip_norm)
-        self._require_finite("gradient's norm", norm.item(), steps)
-        state.optimizer.step()
-        if state.average is not None:
-            state.average.update_parameters(self.model)
-        state.step += 1
-        state.sums.loss += mean_loss * len(targets)
-        state.sums.correct += int((logits.argmax(1) == targets).sum())
-        state.sums.strips += len(targets)
-
-    def _require_finite(self, what: str, value: float, steps: int) -> None:
-        if not math.isfinite(value):
-            raise NonFiniteLossError(
-                f"the {what} became {value} in epoch {self.state.epoch + 1}, step "
-                f"{self.state.step + 1} of {steps}: lower learning_rate "
-                f"({self.config.learning_rate:g}) or clip_norm ({self.config.clip_norm}); the "
-                f"model has its last good weights"
-            )
-
-    def _after_step(self, steps: int) -> None:
+    def _after_step(self, scores: StepScores, steps: int) -> None:
         state = self.state
         info = StepInfo(
             epoch=state.epoch + 1,
             epochs=self.config.epochs,
             step=state.step,
             steps=steps,
+            global_step=state.global_step,
             loss=state.sums.loss / state.sums.strips,
             accuracy=state.sums.correct / state.sums.strips,
             learning_rate=state.learning_rate,
+            step_loss=scores.loss,
+            gradient_norm=scores.gradient_norm,
         )
         for callback in self.callbacks:
             if callback.on_step(info):
@@ -242,6 +208,8 @@ class TrainingRun:
     def _save(self) -> None:
         self._remember_weights()
         if self.checkpoint is not None:
+            for callback in self.callbacks:
+                callback.on_checkpoint()
             state: dict[str, Any] = {
                 "config": asdict(self.config),
                 "data": self.data,
@@ -251,7 +219,7 @@ class TrainingRun:
 
     def _load(self, path: Path) -> None:
         saved = load_checkpoint(path, _KIND)
-        free = {"checkpoint_every_seconds"}
+        free = set(FREE_AT_RESUME)
         if self.config.schedule == "plateau":
             free.add("epochs")  # a cosine schedule spans all epochs, the plateau one does not
         differences = config_differences(saved["config"], asdict(self.config), free)

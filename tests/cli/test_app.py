@@ -7,7 +7,7 @@ from fastrnn import __version__
 from fastrnn.cli import app as app_module
 from fastrnn.cli.errors import CommandError, describe
 
-COMMANDS = ["demo", "train", "self-train", "evaluate", "predict", "explain", "doctor"]
+COMMANDS = ["demo", "inspect", "train", "self-train", "evaluate", "predict", "explain", "doctor"]
 
 
 def test_version_is_the_packages(run):

@@ -1,8 +1,13 @@
 import json
 import signal
+import sys
+from importlib.util import find_spec
 
+import numpy as np
 import pytest
 
+from fastrnn.cli.runs import augmentation
+from fastrnn.data import StripArrays
 from fastrnn.models import StripClassifier
 from fastrnn.training.progress import ProgressLines
 
@@ -35,6 +40,68 @@ def test_every_option_reaches_the_model_and_the_training(run, strips_folder, tmp
     assert (config.height, config.in_channels, config.hidden_size) == (14, 3, 5)
     assert (config.num_layers, config.bidirectional, config.pooling) == (2, False, "max")
     assert (config.scan, config.dropout) == ("profile", 0.3)
+
+
+def settings_of(folder):
+    return json.loads((folder / "run.json").read_text())["training"]
+
+
+def test_options_against_rare_classes_and_for_speed_reach_the_training(
+    run, strips_folder, tmp_path
+):
+    words = "--schedule onecycle --augment strong --mixup 0.3 --balanced --accumulate 3"
+    words += " --amp bfloat16 --label-smoothing 0.1"
+    outcome = run("train", strips_folder, "-o", "out", *TINY, *words.split())
+    assert outcome.code == 0
+    settings = settings_of(tmp_path / "out")
+    assert settings["schedule"] == "onecycle"
+    assert settings["augment"]["cutouts"] > 0
+    assert settings["augment"]["mixup"] == 0.3
+    assert (settings["balanced_sampling"], settings["accumulate"]) == (True, 3)
+    assert (settings["amp"], settings["label_smoothing"]) == ("bfloat16", 0.1)
+    outcome = run("train", strips_folder, "-o", "plain", *TINY, "--class-weights", "sqrt")
+    assert outcome.code == 0
+    settings = settings_of(tmp_path / "plain")
+    assert (settings["class_weights"], settings["augment"]) == ("sqrt", None)
+
+
+@pytest.mark.parametrize(("ink", "paper"), [(255, 0), (20, 250)])
+def test_strips_are_moved_about_on_their_own_background(ink, paper):
+    strips = np.full((3, 28, 90), paper, np.uint8)
+    strips[:, 5:20, 30:60] = ink
+    dataset = StripArrays(list(strips), [0, 1, 1], labels=("a", "b"))
+    assert augmentation("light", 0.0, dataset).background == paper
+    assert augmentation("none", 0.0, dataset) is None
+    assert augmentation("none", 0.2, dataset).mixup == 0.2
+
+
+def test_a_report_to_open_is_written_and_named(run, strips_folder, tmp_path):
+    outcome = run("train", strips_folder, "-o", "out", *TINY)
+    assert "Report: out/report.html" in outcome.out
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "of 4 validation strips right" in text
+    # The model is still found in the folder.
+    assert run("evaluate", "out", strips_folder).code == 0
+    assert run("train", strips_folder, "-o", "out", *TINY, "--overwrite").code == 0
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is None, reason="needs tensorboard")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_curves_for_tensorboard(run, strips_folder, tmp_path):
+    train = ["train", strips_folder, "-o", "out", *TINY, "--tensorboard"]
+    assert run(*train).code == 0
+    files = set((tmp_path / "out" / "tensorboard").rglob("events*"))
+    assert {file.parent.name for file in files} == {"steps", "epochs"}
+    assert run(*train, "--overwrite").code == 0
+    assert not files & set((tmp_path / "out" / "tensorboard").rglob("events*"))
+
+
+def test_tensorboard_that_is_not_installed(run, strips_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    outcome = run("train", strips_folder, "-o", "out", *TINY, "--tensorboard")
+    assert outcome.code == 1
+    assert "error: TensorBoardCallback needs TensorBoard: pip install" in outcome.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_seed_decides_everything(run, strips_folder, tmp_path):
@@ -176,6 +243,10 @@ class TestBadInput:
     def test_resume_and_overwrite(self, run, strips_folder):
         words = [strips_folder, "--resume", "--overwrite"]
         self.expect(run, *words, message="exclude each other")
+
+    def test_two_ways_against_rare_classes(self, run, strips_folder):
+        words = [strips_folder, "--balanced", "--class-weights", "balanced"]
+        self.expect(run, *words, message="both make up for rare classes, choose one")
 
     def test_impossible_setting(self, run, strips_folder):
         words = [strips_folder, "--learning-rate", 0]

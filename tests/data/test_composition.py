@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,19 @@ def digits():
 
 @pytest.fixture(scope="module")
 def make(digits):
-    return lambda size=200, key=(0, 0): DigitStrips(digits, np.arange(30) % 10, size=size, key=key)
+    def make(size=200, key=(0, 0), **task):
+        return DigitStrips(digits, np.arange(30) % 10, size=size, key=key, **task)
+
+    return make
+
+
+def shown_digits(strip, digits):
+    """Number and first column of every whole digit in a strip, from left to right."""
+    places = np.lib.stride_tricks.sliding_window_view(strip[0].numpy(), (28, 28))[0]
+    # clutter only adds to a digit; a few pixels first, as most places fail on them
+    likely = (places[:, None, ::7, ::7] >= digits[:, ::7, ::7]).all((2, 3))
+    found = [(int(number), int(column)) for column, number in np.argwhere(likely)]
+    return [at for at in found if (places[at[1]] >= digits[at[0]]).all()]
 
 
 def test_widths_fill_140_to_420_evenly(make):
@@ -77,3 +91,67 @@ def test_more_strips_than_digits_have_fresh_offsets_and_clutter(make):
     strips = make(60)
     assert strips[0][1] == strips[30][1]
     assert strips.lengths[:30].tolist() != strips.lengths[30:].tolist()
+
+
+def test_first_task_shows_two_to_six_digits_side_by_side_of_which_the_first_counts(make, digits):
+    strips = make(300, task="first")
+    counts, gaps, others = [], [], []
+    for index, (strip, target) in enumerate(strips):
+        assert target == index % 30 % 10
+        numbers, columns = zip(*shown_digits(strip, digits), strict=True)
+        assert numbers[0] == index % 30
+        assert index % 30 not in numbers[1:]
+        edges = np.array([-28, *columns, strip.shape[-1]])
+        gaps.append(np.diff(edges) - 28)
+        assert gaps[-1].min() >= 0
+        counts.append(len(numbers))
+        others += numbers[1:]
+    assert sorted(set(counts)) == [2, 3, 4, 5, 6]
+    assert np.bincount(counts)[2:].min() > 40
+    assert len(set(others)) == 30
+    shares = [gap / max(1, gap.sum()) for gap in gaps if len(gap) == 5]
+    assert np.allclose(np.mean(shares, axis=0), 0.2, atol=0.08)  # no gap is favoured
+
+
+def test_first_task_has_all_widths_that_its_digits_fit_into(make):
+    lengths = make(20_000, task="first").lengths
+    assert (lengths.min(), lengths.max()) == (140, 420)
+    assert np.bincount(lengths)[140:].min() > 20
+
+
+def test_first_task_has_as_much_clutter_between_its_digits(make, digits):
+    covered = []
+    for strip, _ in make(100, task="first"):
+        free = np.ones(strip.shape[-1], bool)
+        for _, column in shown_digits(strip, digits):
+            free[column : column + 28] = False
+        covered.append((strip[0, :, free] > 0).float().mean())
+    assert np.mean(covered) == pytest.approx(8 * 8 * 8 / (28 * 280), abs=0.008)
+
+
+@pytest.mark.parametrize("task", ["find", "first"])
+def test_strip_of_each_task_does_not_depend_on_how_many_there_are(make, task):
+    long, short = make(300, task=task), make(20, task=task)
+    for index in reversed(range(20)):
+        assert (long[index][0] == short[index][0]).all()
+
+
+def test_tasks_have_random_numbers_of_their_own(make):
+    assert make(task="find").lengths.tolist() != make(task="first").lengths.tolist()
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"), [("find", "f05d43c8321f"), ("first", "fc33f8d89da0")]
+)
+def test_strips_are_the_same_in_every_version(task, expected):
+    digits = np.random.Philox(5).random_raw(30 * 28 * 28 // 8).view(np.uint8).reshape(30, 28, 28)
+    strips = DigitStrips(digits, np.arange(30) % 10, size=40, key=(3, 1), task=task)
+    digest = hashlib.sha256(strips.lengths.tobytes())
+    for strip, _ in strips:
+        digest.update(strip.numpy().tobytes())
+    assert digest.hexdigest().startswith(expected)
+
+
+def test_unknown_task_is_named(make):
+    with pytest.raises(ValueError, match='task is \'last\', but must be "find" or "first"'):
+        make(task="last")

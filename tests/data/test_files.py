@@ -88,7 +88,7 @@ def test_channels_choose_grey_or_rgb(tmp_path, noise):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"paths": []}, ValueError, "paths is empty; give at least one image file"),
+        ({"paths": []}, ValueError, "paths is empty; give at least one file"),
         ({"paths": "a.png"}, TypeError, "paths is 'a.png', but must be a sequence of files"),
         (
             {"on_error": "ignore"},

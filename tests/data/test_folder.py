@@ -1,6 +1,8 @@
 import pytest
 
 from fastrnn.data import StripDecodeError, StripFolder, find_images, require_classes
+from fastrnn.data.folder import StripAudioFolder, find_files
+from fastrnn.data.spectrogram import LogMel
 
 
 @pytest.fixture
@@ -94,3 +96,79 @@ def test_damaged_file_is_reported_by_path_or_skipped(root, damage, how):
 def test_find_images_lists_a_folder_in_order(root):
     names = [path.name for path in find_images(root)]
     assert names == ["1.png", "2.JPG", "0.png", "b.png"]
+
+
+@pytest.fixture
+def sounds(tmp_path, save_wav):
+    for number, name in enumerate(["yes/b.wav", "no/2.WAV", "no/1.wave", "no/deep/0.wav"]):
+        save_wav(name, 4000 + 800 * number)
+    (tmp_path / "no" / "notes.txt").write_text("x")
+    return tmp_path
+
+
+def test_class_folders_of_sounds_become_strips(sounds):
+    strips = StripAudioFolder(sounds, config=LogMel(n_mels=32))
+    assert strips.labels == ("no", "yes")
+    assert strips.root == sounds
+    found = [path.relative_to(sounds).as_posix() for path in strips.paths]
+    assert found == ["no/1.wave", "no/2.WAV", "no/deep/0.wav", "yes/b.wav"]
+    assert strips.targets.tolist() == [0, 0, 0, 1]
+    assert strips.lengths.tolist() == [68, 58, 78, 48]
+    assert strips[3][0].shape == (1, 32, 48)
+    assert StripAudioFolder(sounds, labels=["yes", "no"]).targets.tolist() == [1, 1, 1, 0]
+
+
+def test_damaged_sound_is_reported_by_path_or_skipped(sounds):
+    bad = sounds / "yes" / "bad.wav"
+    bad.write_bytes(b"RIFF")
+    with pytest.raises(StripDecodeError, match=r"yes/bad\.wav: not a WAV file"):
+        StripAudioFolder(sounds)
+    strips = StripAudioFolder(sounds, on_error="skip")
+    assert strips.skipped == ((bad, "not a WAV file"),)
+    assert len(strips) == 4
+
+
+@pytest.mark.parametrize(
+    ("dataset", "kind", "other"),
+    [
+        (StripFolder, "images such as a.png", "sounds such as deep/b.wav"),
+        (StripAudioFolder, "sounds such as deep/b.wav", "images such as a.png"),
+    ],
+)
+def test_folder_that_mixes_images_and_sounds_is_an_error(
+    tmp_path, save, save_wav, dataset, kind, other
+):
+    save("cat/a.png")
+    save_wav("cat/deep/b.wav")
+    with pytest.raises(ValueError, match=f"cat mixes {kind} with {other}; put each kind into a"):
+        dataset(tmp_path)
+
+
+def test_folder_of_the_other_kind_is_an_error_that_says_so(root, sounds):
+    with pytest.raises(ValueError, match=r"no images in .*no \(.*\), but sounds such as 1\.wave$"):
+        find_images(sounds / "no")
+    with pytest.raises(
+        ValueError, match=r"no sounds in .*cat \(.*: \.wav, \.wave\), but images such as 1\.png$"
+    ):
+        StripAudioFolder(root)
+
+
+def test_empty_folder_of_sounds_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="it should hold one folder of sounds per class"):
+        StripAudioFolder(tmp_path)
+
+
+def test_unknown_kind_of_files_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="kind is 'films', but must be 'images' or 'sounds'"):
+        find_files(tmp_path, "films")
+
+
+def test_images_and_videos_are_kept_apart_but_gif_is_both(tmp_path, save):
+    save("cat/1.gif")
+    assert len(find_files(tmp_path, "images")) == len(find_files(tmp_path, "videos")) == 1
+    (tmp_path / "cat" / "clip.mp4").touch()
+    assert len(find_files(tmp_path, "videos")) == 2
+    with pytest.raises(
+        ValueError, match=r"mixes images such as cat/1\.gif with videos such as cat/c"
+    ):
+        find_files(tmp_path, "images")

@@ -1,6 +1,8 @@
 import pytest
 
-from fastrnn.data import StripManifest, require_classes
+from fastrnn.data import StripDecodeError, StripManifest, require_classes
+from fastrnn.data.manifest import StripAudioManifest
+from fastrnn.data.spectrogram import LogMel
 
 
 @pytest.fixture
@@ -90,3 +92,24 @@ def test_missing_file_is_an_error_or_skipped(manifest):
 def test_missing_manifest_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"manifest .*none\.csv does not exist"):
         StripManifest(tmp_path / "none.csv")
+
+
+def test_manifest_of_sounds_gives_strips(manifest, save_wav, tmp_path):
+    save_wav("t/1.wav", 4000)
+    save_wav("t/2.wav", 8000)
+    path = manifest("path,label\nt/1.wav,yes\nt/2.wav,\n")
+    strips = StripAudioManifest(path, config=LogMel(hop=0.02), labels=["no", "yes"])
+    assert strips.csv_path == path
+    assert strips.targets.tolist() == [1, -1]
+    assert strips.lengths.tolist() == [24, 49]
+    moved = StripAudioManifest(manifest("path,label\n1.wav,yes\n"), root=tmp_path / "t")
+    assert moved[0][0].shape == (1, 40, 48)
+
+
+def test_image_in_a_manifest_of_sounds_is_an_error_or_skipped(manifest, save_wav):
+    save_wav("t/1.wav")
+    path = manifest("path,label\nt/1.wav,yes\ns/1.png,no\n")
+    with pytest.raises(StripDecodeError, match=r"s/1\.png: not a WAV file"):
+        StripAudioManifest(path)
+    strips = StripAudioManifest(path, on_error="skip")
+    assert [skipped.name for skipped, _ in strips.skipped] == ["1.png"]

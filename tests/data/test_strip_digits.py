@@ -48,6 +48,15 @@ def test_train_and_test_strips_differ_in_their_random_numbers():
     )
 
 
+def test_first_task_has_the_same_targets_in_other_strips():
+    find, first = StripDigits("test", size=40), StripDigits("test", size=40, task="first")
+    assert (find.targets == first.targets).all()
+    assert find.lengths.tolist() != first.lengths.tolist()
+    for index, digit in enumerate(first._digits[:40]):
+        places = np.lib.stride_tricks.sliding_window_view(first[index][0][0].numpy(), (28, 28))[0]
+        assert (places >= digit).all((1, 2)).any()
+
+
 def test_missing_scikit_learn_is_a_clear_error(monkeypatch):
     strip_digits._load_digits.cache_clear()
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
@@ -65,6 +74,7 @@ def test_missing_scikit_learn_is_a_clear_error(monkeypatch):
         ({"size": -3}, ValueError, "size is -3, but must be at least 1"),
         ({"size": "many"}, TypeError, "size is 'many', but must be an integer"),
         ({"seed": -1}, ValueError, "seed is -1, but must be at least 0"),
+        ({"task": "last"}, ValueError, 'task is \'last\', but must be "find" or "first"'),
     ],
 )
 def test_wrong_arguments_are_named(arguments, error, message):

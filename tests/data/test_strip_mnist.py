@@ -45,6 +45,17 @@ def test_seed_and_split_change_the_strips(test_strips, mnist_root):
     assert StripMNIST(mnist_root, "train", size=50).lengths.tolist() != lengths
 
 
+def test_first_task_shows_the_digits_of_the_split(test_strips, mnist_root):
+    first = StripMNIST(mnist_root, "test", size=60, task="first")
+    assert (first.targets == test_strips.targets[:60]).all()
+    assert first.lengths.min() >= 140
+    assert first.lengths.max() <= 420
+    ink = [int((strip > 0).sum()) for strip, _ in first]
+    find = [int((test_strips[index][0] > 0).sum()) for index in range(60)]
+    assert np.mean(ink) > 1.5 * np.mean(find)
+    assert (StripMNIST(mnist_root, "test", size=9, task="first")[8][0] == first[8][0]).all()
+
+
 def test_strip_takes_well_under_200_microseconds(test_strips):
     def seconds():
         start = time.perf_counter()
@@ -119,6 +130,7 @@ def test_files_of_something_else_are_refused(tmp_path, shape, target, message):
         ({"size": 0}, "size is 0, but must be at least 1"),
         ({"split": "valid"}, "split is 'valid', but must be"),
         ({"seed": -1}, "seed is -1, but must be at least 0"),
+        ({"task": "last"}, 'task is \'last\', but must be "find" or "first"'),
     ],
 )
 def test_wrong_arguments_are_named(tmp_path, arguments, message):

@@ -1,9 +1,22 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fastrnn.data import StripCache, StripConcat, StripSubset, StripTruncate
+from fastrnn.data import (
+    StripArrays,
+    StripCache,
+    StripConcat,
+    StripSubset,
+    StripTruncate,
+    strip_batches,
+    windows,
+)
 from fastrnn.data.dataset import StripDataset
+from fastrnn.data.views import StripWindows
 
 
 class CountingStrips(StripDataset):
@@ -109,12 +122,126 @@ def test_cache_survives_callers_that_change_their_strip():
     assert (cached[1][0] == 1).all()
 
 
-def test_truncation_keeps_the_first_columns(make_strips):
-    short = StripTruncate(make_strips([5, 2, 9]), max_width=4)
+def test_copy_of_a_cache_by_pickle_starts_empty():
+    cached = StripCache(CountingStrips([5, 1]))
+    cached[1]
+    copy = pickle.loads(pickle.dumps(cached))
+    assert (copy[1][0] == 1).all()
+    assert copy.dataset.reads == [0, 2]
+    copy[1]
+    assert copy.dataset.reads == [0, 2]
+
+
+def test_cache_of_nothing_is_allowed(make_strips):
+    assert len(StripCache(StripSubset(make_strips([5]), []))) == 0
+
+
+@pytest.mark.parametrize(
+    ("keep", "expected"),
+    [("head", [0, 1, 2, 3]), ("tail", [5, 6, 7, 8]), ("centre", [2, 3, 4, 5])],
+)
+def test_truncation_keeps_the_columns_asked_for(keep, expected):
+    data = StripArrays([np.tile(np.arange(w, dtype=np.uint8), (3, 1)) for w in (9, 2, 4)], [0] * 3)
+    short = StripTruncate(data, max_width=4, keep=keep)
     assert short.lengths.tolist() == [4, 2, 4]
-    assert [strip.shape[-1] for strip, _ in short] == [4, 2, 4]
+    assert [strip[0, 0].tolist() for strip, _ in short] == [expected, [0, 1], [0, 1, 2, 3]]
+
+
+def test_truncation_keeps_the_first_columns_by_default(make_strips):
+    data = make_strips([5, 9])
+    head, default = StripTruncate(data, 4, keep="head"), StripTruncate(data, 4)
+    assert all((head[i][0] == default[i][0]).all() for i in range(2))
+
+
+def test_unknown_end_to_keep_is_named(make_strips):
+    with pytest.raises(ValueError, match='keep is \'left\', but must be "head", "tail" or "cen'):
+        StripTruncate(make_strips([5]), 4, keep="left")
 
 
 def test_truncation_to_nothing_is_an_error(make_strips):
     with pytest.raises(ValueError, match="max_width is 0, but must be at least 1"):
         StripTruncate(make_strips([5]), max_width=0)
+
+
+def ramps(widths):
+    """Strips in which each column has another value."""
+    arrays = [
+        np.tile((np.arange(w) + 7 * i).astype(np.uint8), (2, 3, 1)) for i, w in enumerate(widths)
+    ]
+    return StripArrays(arrays, np.arange(len(widths)) % 2, ["a", "b"])
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=8),
+    st.integers(1, 30),
+    st.data(),
+)
+def test_windows_are_those_of_each_strip(widths, size, data):
+    stride = data.draw(st.integers(1, size))
+    strips = ramps(widths)
+    view = StripWindows(strips, size, stride)
+    index = 0
+    for number, (strip, target) in enumerate(strips):
+        parts, lengths = windows(strip, size, stride)
+        for k, (part, length) in enumerate(zip(parts, lengths.tolist(), strict=True)):
+            window, window_target = view[index]
+            assert (view.strip_of[index], view.starts[index]) == (number, k * stride)
+            assert view.lengths[index] == length
+            assert torch.equal(window, part[..., :length])
+            assert window_target == target
+            index += 1
+    assert index == len(view)
+
+
+def test_short_windows_are_left_out_if_asked():
+    view = StripWindows(ramps([10, 3, 8, 11]), size=4, stride=4, drop_short=True)
+    assert view.strip_of.tolist() == [0, 0, 1, 2, 2, 3, 3]
+    assert view.lengths.tolist() == [4, 4, 3, 4, 4, 4, 4]
+
+
+def test_strip_is_read_once_for_all_its_windows():
+    data = CountingStrips([50, 8, 31])
+    view = StripWindows(data, size=8, stride=3)
+    for index in range(len(view)):
+        view[index]
+    assert data.reads == [1, 1, 1]
+
+
+def test_batches_keep_the_windows_of_a_strip_together():
+    widths = np.random.default_rng(0).integers(3, 60, 40)
+    data = CountingStrips(widths)
+    view = StripWindows(data, size=12, stride=5)
+    seen, lengths = [], []
+    for batch in view.batches(max_padded_steps=100):
+        assert batch.strips.shape[0] * batch.strips.shape[-1] <= 100
+        seen += batch.indices.tolist()
+        lengths += data.lengths[view.strip_of[batch.indices]].tolist()
+    assert sorted(seen) == list(range(len(view)))
+    assert data.reads == [1] * 40
+    assert lengths == sorted(lengths)
+    shuffled = strip_batches(view, max_padded_steps=100, shuffle=True)
+    assert sum(len(batch) for batch in shuffled) == len(view)
+
+
+def test_windows_survive_callers_that_change_theirs():
+    view = StripWindows(ramps([10]), size=6, stride=2)
+    view[0][0].fill_(99)
+    assert view[1][0][0, 0].tolist() == [2, 3, 4, 5, 6, 7]
+
+
+def test_no_strips_have_no_windows(make_strips):
+    view = StripWindows(StripSubset(make_strips([5]), []), size=4, stride=2)
+    assert len(view) == len(view.batches(max_padded_steps=9)) == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "message"),
+    [
+        (0, 1, "size is 0, but must be at least 1"),
+        (4, 0, "stride is 0, but must be at least 1"),
+        (4, 5, r"stride is 5, but must be at most size \(4\)"),
+    ],
+)
+def test_wrong_windows_are_named(make_strips, size, stride, message):
+    with pytest.raises(ValueError, match=message):
+        StripWindows(make_strips([5]), size, stride)

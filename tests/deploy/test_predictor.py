@@ -96,3 +96,17 @@ def test_wrong_number_of_channels(model):
 def test_no_bundle(tmp_path):
     with pytest.raises(BundleError, match="does not exist"):
         Predictor(tmp_path / "nothing")
+
+
+def test_value_range_maps_files_as_in_training(model, strips, tmp_path):
+    dark = strips[0].numpy()[0].astype(np.uint16) * 10 + 300
+    np.save(tmp_path / "dark.npy", dark)
+    predictor = Predictor(model, value_range=(300, 2850))
+    [wanted, mapped] = predictor.predict([strips[0], tmp_path / "dark.npy"])
+    assert mapped.confidence == pytest.approx(wanted.confidence, abs=1e-5)
+    [(_, one)] = predictor.predict_files([tmp_path / "dark.npy"])
+    assert one.confidence == pytest.approx(wanted.confidence, abs=1e-5)
+    [unmapped] = Predictor(model).predict([tmp_path / "dark.npy"])
+    assert unmapped.confidence != pytest.approx(wanted.confidence, abs=1e-5)
+    with pytest.raises(ValueError, match="value_range is"):
+        Predictor(model, value_range=(1, 0))

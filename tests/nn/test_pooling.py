@@ -13,6 +13,7 @@ from fastrnn.nn.pooling import (
     AttentionPooling,
     LastPooling,
     MaxPooling,
+    MeanMaxPooling,
     MeanPooling,
     make_pooling,
 )
@@ -160,6 +161,21 @@ def test_max_of_negative_values_is_not_the_padding():
     assert MaxPooling(1)(y, [2]).tolist() == [[-1.0]]
 
 
+@settings(max_examples=30)
+@given(batch=batches(), filler=st.sampled_from(FILLERS), zero_padded=st.booleans())
+def test_mean_and_max_lie_side_by_side(batch, filler, zero_padded):
+    y, lengths = batch
+    size = y.shape[2]
+    pooling = MeanMaxPooling(size)
+    y = refill(y, lengths, 0.0 if zero_padded else filler)
+    pooled = pooling(y, lengths, zero_padded=zero_padded)
+    assert pooled.shape == (len(lengths), pooling.out_size) == (len(lengths), 2 * size)
+    for b, length in enumerate(lengths):
+        if length:
+            steps = y[:length, b]
+            torch.testing.assert_close(pooled[b], torch.cat((steps.mean(0), steps.amax(0))))
+
+
 class TestAttention:
     @settings(deadline=None)
     @given(batch=batches(), filler=st.sampled_from(FILLERS))
@@ -174,6 +190,49 @@ class TestAttention:
             assert weights[b].sum().item() == pytest.approx(min(length, 1))
             expected = (weights[b, :length, None] * y[:length, b]).sum(0)
             torch.testing.assert_close(pooled[b], expected)
+
+    @settings(max_examples=30)
+    @given(batch=batches(), heads=st.sampled_from([1, 2]), filler=st.sampled_from(FILLERS))
+    def test_is_what_a_loop_over_heads_and_sequences_gives(self, batch, heads, filler):
+        y, lengths = batch
+        pooling = AttentionPooling(y.shape[2], heads=heads, dtype=y.dtype)
+        pooled, weights = pooling(refill(y, lengths, filler), lengths, return_weights=True)
+        share = y.shape[2] // heads
+        for b, length in enumerate(lengths):
+            mean_weights = torch.zeros(len(y), dtype=y.dtype)
+            for head, query in enumerate(pooling.query.detach()):
+                its = slice(head * share, (head + 1) * share)
+                scores = [float(step @ query) for step in y[:length, b]]
+                parts = [math.exp(score - max(scores)) for score in scores]
+                expected = torch.zeros(share, dtype=y.dtype)
+                for step, part in zip(y[:length, b], parts, strict=True):
+                    expected += part / sum(parts) * step[its]
+                torch.testing.assert_close(pooled[b, its], expected)
+                mean_weights[:length] += torch.tensor(parts).double() / sum(parts or [1]) / heads
+            torch.testing.assert_close(weights[b], mean_weights)
+
+    def test_gradients_of_all_heads_are_right(self):
+        torch.manual_seed(0)
+        pooling = AttentionPooling(6, heads=3, dtype=torch.float64)
+        y = torch.randn(5, 3, 6, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(
+            lambda y, query: torch.func.functional_call(pooling, {"query": query}, (y, [5, 0, 2])),
+            (y, pooling.query),
+        )
+
+    @pytest.mark.parametrize("heads", [0, 3, -2])
+    def test_heads_divide_the_features(self, heads):
+        message = rf"heads must be at least 1 and divide size \(4\), got {heads}"
+        with pytest.raises(ValueError, match=message):
+            make_pooling("attention", 4, heads=heads)
+
+    def test_other_poolings_have_no_heads(self):
+        with pytest.raises(ValueError, match="for pooling='attention' only, got 2 with 'mean'"):
+            make_pooling("mean", 4, heads=2)
+
+    def test_repr_shows_the_heads(self):
+        text = repr(AttentionPooling(4, heads=2))
+        assert text == "AttentionPooling(4, bidirectional=False, heads=2)"
 
     def test_looks_where_its_query_points(self):
         pooling = AttentionPooling(2)

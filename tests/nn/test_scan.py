@@ -159,6 +159,63 @@ def test_one_pixel_is_one_step(scan):
     assert lengths.tolist() == [1]
 
 
+class TestStack:
+    @settings(max_examples=40)
+    @given(
+        scan=st.sampled_from(["auto", "columns", "pixels", "profile"]),
+        stack=st.integers(2, 5),
+        widths=st.lists(st.integers(0, 9), min_size=1, max_size=3),
+        extra=st.integers(0, 4),
+        filler=st.sampled_from([0.0, float("inf"), float("nan")]),
+    )
+    def test_joins_steps_of_a_strip_side_by_side(self, scan, stack, widths, extra, filler):
+        strips = torch.full((len(widths), 2, 3, max(1, *widths) + extra), filler)
+        for strip, width in zip(strips, widths, strict=True):
+            strip[..., :width] = numbered(2, 3, width)
+        options = {"scan": scan, "short_side": 3}
+        single, counts = to_sequence(strips, widths, **options)
+        sequence, lengths = to_sequence(strips, widths, stack=stack, **options)
+        assert sequence.is_contiguous()
+        assert sequence.shape == (-(-len(single) // stack), len(widths), stack * single.shape[2])
+        for b, count in enumerate(counts.tolist()):
+            steps = single[:count, b].tolist()
+            steps += [[0.0] * single.shape[2]] * (-count % stack)
+            groups = [steps[t : t + stack] for t in range(0, len(steps), stack)]
+            joined = [[value for step in group for value in step] for group in groups]
+            assert lengths[b] == len(joined)
+            assert sequence[: len(joined), b].tolist() == joined
+            assert not sequence[len(joined) :, b].any()
+
+    @pytest.mark.parametrize("scan", SCANS)
+    def test_fills_the_last_step_of_whole_strips_with_zeros(self, scan):
+        strips = numbered(2, 5, 5, 5) + 1
+        single, _ = to_sequence(strips, scan=scan)
+        sequence, lengths = to_sequence(strips, scan=scan, stack=3)
+        assert lengths is None
+        filled = torch.nn.functional.pad(single, (0, 0, 0, 0, 0, -len(single) % 3))
+        for t, step in enumerate(sequence):
+            assert torch.equal(step, torch.cat(list(filled[3 * t : 3 * t + 3]), dim=1))
+
+    def test_uint8_is_stacked_before_it_is_scaled(self):
+        strips = torch.full((1, 1, 2, 3), 255, dtype=torch.uint8)
+        sequence, lengths = to_sequence(strips, [2], stack=2)
+        assert sequence.tolist() == [[[1.0] * 4], [[0.0] * 4]]
+        assert lengths.tolist() == [1]
+
+    @pytest.mark.parametrize("scan", SCANS)
+    def test_gradient_reaches_the_valid_pixels_alone(self, scan):
+        strips = torch.rand(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
+        call = lambda s: to_sequence(s, [3, 1], scan=scan, stack=2)[0]  # noqa: E731
+        assert torch.autograd.gradcheck(call, (strips,))
+
+    @pytest.mark.parametrize("stack", [0, -1])
+    def test_is_at_least_1(self, stack):
+        with pytest.raises(ValueError, match=f"stack must be at least 1, got {stack}"):
+            to_sequence(torch.rand(1, 1, 2, 2), stack=stack)
+        with pytest.raises(ValueError, match=f"stack must be at least 1, got {stack}"):
+            Scan(in_channels=1, short_side=2, stack=stack)
+
+
 class TestShortSide:
     def test_decides_the_direction_against_the_longer_side(self):
         sequence, lengths = to_sequence(torch.rand(2, 1, 28, 5), [5, 1], short_side=28)
@@ -238,13 +295,14 @@ class TestBadInput:
 
 
 class TestScanModule:
+    @pytest.mark.parametrize("stack", [1, 2])
     @pytest.mark.parametrize("scan", SCANS)
-    def test_input_size_is_that_of_its_sequences(self, scan):
-        module = Scan(scan, in_channels=3, short_side=4, long_side=7)
+    def test_input_size_is_that_of_its_sequences(self, scan, stack):
+        module = Scan(scan, in_channels=3, short_side=4, long_side=7, stack=stack)
         strips = torch.rand(2, 3, 7, 4) if scan == "rows" else torch.rand(2, 3, 4, 7)
         sequence, _ = module(strips)
         assert sequence.shape[2] == module.input_size
-        assert torch.equal(sequence, to_sequence(strips, scan=scan, short_side=4)[0])
+        assert torch.equal(sequence, to_sequence(strips, scan=scan, short_side=4, stack=stack)[0])
 
     def test_sequences_of_all_widths_have_one_size(self):
         module = Scan(in_channels=1, short_side=28)
@@ -279,13 +337,18 @@ class TestScanModule:
     def test_repr_shows_the_settings(self):
         text = repr(Scan("rows", in_channels=3, short_side=4))
         assert text == "Scan('rows', in_channels=3, short_side=4)"
+        assert "short_side=4, stack=2)" in repr(Scan("rows", in_channels=3, short_side=4, stack=2))
 
 
 class TestTracing:
-    @pytest.mark.parametrize("scan", ["auto", "columns", "pixels", "profile"])
-    def test_exports_with_any_batch_size_and_width(self, scan):
-        module = Scan(scan, in_channels=3, short_side=4)
-        batch, width = torch.export.Dim("batch"), torch.export.Dim("width")
+    @pytest.mark.parametrize(
+        ("scan", "stack"),
+        [("auto", 1), ("columns", 1), ("pixels", 1), ("profile", 1), ("auto", 2)],
+    )
+    def test_exports_with_any_batch_size_and_width(self, scan, stack):
+        module = Scan(scan, in_channels=3, short_side=4, stack=stack)
+        # Torch takes a size of 1 for a constant, so more than one step is asked for.
+        batch, width = torch.export.Dim("batch"), torch.export.Dim("width", min=stack + 1)
         strips = torch.randint(0, 256, (3, 3, 4, 11), dtype=torch.uint8)
         lengths = torch.tensor([11, 5, 0])
         exported = torch.export.export(

@@ -5,6 +5,7 @@ import pytest
 from torch import nn
 
 from fastrnn.data import StripSubset
+from fastrnn.data.augment import StripAugmentation
 from fastrnn.training import CheckpointError, Trainer, TrainingConfig
 from fastrnn.training.checks import config_differences, data_differences, fingerprint
 
@@ -34,6 +35,10 @@ def test_data_that_can_not_be_trained_on_are_refused(row_means, clusters, tmp_pa
     tall = clusters(9, classes=3, height=9)
     refuse(model, (train, tall), "validation has height 9, but train has 6", out)
     refuse(row_means(4), (train,), "gives 4 classes, but the dataset has 3 labels", out)
+    message = "class_weights has 2 numbers, but train has 3 labels"
+    refuse(model, (train,), message, out, class_weights=(1.0, 2.0))
+    tall = StripAugmentation(shift_rows=4)
+    refuse(model, (train,), "shift_rows is 4, but must be less than half", out, augment=tall)
     refuse(model, (train,), "schedule='plateau' needs a validation set", out, schedule="plateau")
     refuse(model, (train,), "patience needs a validation set", out, patience=2)
     refuse(model.requires_grad_(False), (train,), "no parameter that requires a gradient", out)

@@ -1,8 +1,11 @@
 import dataclasses
+import json
+import re
 from typing import Any
 
 import pytest
 
+from fastrnn.data.augment import PRESETS
 from fastrnn.training import ConfidenceThreshold, KBest, SelfTrainingConfig, TrainingConfig
 
 
@@ -16,12 +19,20 @@ from fastrnn.training import ConfidenceThreshold, KBest, SelfTrainingConfig, Tra
         ("learning_rate", float("nan"), "learning_rate is nan"),
         ("learning_rate", "fast", "learning_rate is 'fast', it should be a number"),
         ("weight_decay", -1.0, "weight_decay is -1.0, it should be at least 0"),
-        ("schedule", "linear", "schedule is 'linear', it should be one of cosine, plateau"),
+        ("schedule", "linear", "schedule is 'linear', it should be one of cosine, onecycle, plat"),
         ("warmup", 1.0, "warmup is 1.0, it should be at least 0 and less than 1"),
         ("plateau_factor", 0.0, "plateau_factor is 0.0, it should be greater than 0 and less"),
         ("clip_norm", 0, "clip_norm is 0, it should be greater than 0"),
         ("clip_norm", float("inf"), "clip_norm is inf"),
         ("label_smoothing", 1.0, "label_smoothing is 1.0, it should be at least 0 and less"),
+        ("class_weights", "equal", "class_weights is 'equal', it should be None, one of balanced,"),
+        ("class_weights", [1.0, 2.0], "class_weights is [1.0, 2.0], it should be None, one of"),
+        ("class_weights", (1.0, 0.0), "class_weights[1] is 0.0, it should be greater than 0"),
+        ("augment", "light", "augment is 'light', it should be a StripAugmentation"),
+        ("balanced_sampling", 1, "balanced_sampling is 1, it should be a bool"),
+        ("num_workers", -1, "num_workers is -1, it should be at least 0"),
+        ("accumulate", 0, "accumulate is 0, it should be at least 1"),
+        ("amp", "float8", "amp is 'float8', it should be one of off, auto, bfloat16, float16"),
         ("patience", 0, "patience is 0, it should be at least 1"),
         ("monitor", "f1", "monitor is 'f1', it should be one of accuracy, loss"),
         ("ema_decay", 1.0, "ema_decay is 1.0, it should be greater than 0 and less than 1"),
@@ -31,7 +42,7 @@ from fastrnn.training import ConfidenceThreshold, KBest, SelfTrainingConfig, Tra
     ],
 )
 def test_a_wrong_training_setting_is_named(name: str, value: Any, message: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=message.replace(".", r"\.")):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         TrainingConfig(**{name: value})
 
 
@@ -51,6 +62,19 @@ def test_a_wrong_training_setting_is_named(name: str, value: Any, message: str) 
 def test_a_wrong_self_training_setting_is_named(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^{name} is {value!r}"):
         SelfTrainingConfig(**{name: value})
+
+
+def test_rare_classes_are_made_up_for_once() -> None:
+    with pytest.raises(ValueError, match="class_weights is 'sqrt' with balanced_sampling: both"):
+        TrainingConfig(class_weights="sqrt", balanced_sampling=True)
+    TrainingConfig(class_weights=(1.0, 2.0), balanced_sampling=True)
+
+
+def test_settings_are_json_with_all_their_parts() -> None:
+    config = TrainingConfig(augment=PRESETS["strong"], class_weights=(1.0, 2.0))
+    settings = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert settings["augment"]["cutouts"] == PRESETS["strong"].cutouts
+    assert settings["class_weights"] == [1.0, 2.0]
 
 
 def test_settings_can_not_be_changed_unchecked() -> None:

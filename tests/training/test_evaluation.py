@@ -1,10 +1,14 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastrnn.data import StripSubset, collate
+from fastrnn.data import StripArrays, StripSubset, collate
+from fastrnn.data.views import StripWindows
+from fastrnn.models.windows import WindowPlan
 from fastrnn.training import evaluate, predict_probabilities
+from fastrnn.training.evaluation import LEAST_VOTE_SHARE, predict_logits
 
 
 def test_probabilities_are_in_the_order_of_the_dataset(clusters, row_means) -> None:
@@ -96,3 +100,75 @@ def test_progress_is_told(clusters, row_means) -> None:
     assert len(seen) > 1
     assert seen == sorted(seen)
     assert seen[-1] == 20
+
+
+@pytest.fixture
+def patchwork(clusters) -> StripArrays:
+    """Strips that look like one class after the other along their columns."""
+    pieces = [strip.numpy() for strip, _ in clusters(90, classes=3, spread=60)]
+    strips = [np.concatenate(pieces[k : k + 3], axis=-1) for k in range(0, 90, 3)]
+    return StripArrays(strips, [0, 1, 2] * 10, ["class 0", "class 1", "class 2"])
+
+
+def window_logits(model, data, plan):
+    """Logits of each strip's windows, one strip after the other, without batches."""
+    parts = StripWindows(data, plan.size, plan.stride)
+    rows: list[list[torch.Tensor]] = [[] for _ in range(len(data))]
+    with torch.no_grad():
+        for index, strip in enumerate(parts.strip_of.tolist()):
+            alone = collate(parts, [index])
+            rows[strip].append(model.eval()(alone.strips, alone.lengths)[0])
+    return [torch.stack(part) for part in rows]
+
+
+def test_windows_logits_are_averaged(patchwork, row_means) -> None:
+    data, model, plan = patchwork, row_means(3), WindowPlan(4, 2)
+    logits = predict_logits(model, data, windows=plan, max_padded_steps=20)
+    assert logits.dtype == torch.float32
+    expected = [rows.mean(0) for rows in window_logits(model, data, plan)]
+    torch.testing.assert_close(logits, torch.stack(expected))
+    probabilities = predict_probabilities(model, data, windows=plan)
+    torch.testing.assert_close(probabilities, logits.softmax(1))
+
+
+def test_windows_vote(patchwork, row_means) -> None:
+    data, model, plan = patchwork, row_means(3), WindowPlan(3, 1, "vote")
+    votes = [rows.argmax(1).bincount(minlength=3) for rows in window_logits(model, data, plan)]
+    shares = torch.stack([count / count.sum() for count in votes])
+    assert ((shares > 0) & (shares < 1)).any(1).sum() > 10
+    probabilities = predict_probabilities(model, data, windows=plan)
+    torch.testing.assert_close(probabilities, shares, atol=3 * LEAST_VOTE_SHARE, rtol=0)
+    logits = predict_logits(model, data, windows=plan)
+    assert torch.isfinite(logits).all()
+    assert (logits.argmax(1) == shares.argmax(1)).all()
+
+
+def test_evaluation_goes_through_windows(patchwork, row_means) -> None:
+    data, model, plan = patchwork, row_means(3), WindowPlan(4, 3)
+    logits = predict_logits(model, data, windows=plan)
+    evaluation = evaluate(model, data, windows=plan)
+    assert evaluation.loss == pytest.approx(
+        float(F.cross_entropy(logits, torch.as_tensor(data.targets)))
+    )
+    assert int(evaluation.confusion.sum()) == 30
+
+
+def test_a_models_own_plan_is_the_default(patchwork, row_means) -> None:
+    data, model, plan = patchwork, row_means(3), WindowPlan(3, 3, "vote")
+    whole, voted = predict_logits(model, data), predict_logits(model, data, windows=plan)
+    model.windows = plan
+    assert torch.equal(predict_logits(model, data), voted)
+    assert torch.equal(predict_logits(model, data, windows=WindowPlan(99, 99)), whole)
+    model.windows = "something else"
+    assert torch.equal(predict_logits(model, data), whole)
+
+
+def test_progress_through_windows_counts_whole_strips(clusters, row_means) -> None:
+    seen: list[int] = []
+    plan = WindowPlan(2, 1)
+    predict_logits(
+        row_means(), clusters(20), windows=plan, max_padded_steps=10, on_batch=seen.append
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == 20
+    assert len(seen) > len(set(seen))  # several batches for one strip

@@ -7,7 +7,18 @@ from fastrnn.training import EpochRecord, StepInfo
 from fastrnn.training.progress import ProgressBar, ProgressLines, make_progress
 
 RECORD = EpochRecord(1, 0.5, 0.9, 0.4, 0.95, 1e-3, 1234.5, 6.78)
-STEP = StepInfo(1, 2, 3, 4, 0.7, 0.8, 1e-3)
+STEP = StepInfo(
+    epoch=1,
+    epochs=2,
+    step=3,
+    steps=4,
+    global_step=3,
+    loss=0.7,
+    accuracy=0.8,
+    learning_rate=1e-3,
+    step_loss=0.6,
+    gradient_norm=2.0,
+)
 
 
 class Terminal(io.StringIO):

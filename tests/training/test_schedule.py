@@ -4,7 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastrnn.training import TrainingConfig
-from fastrnn.training.schedule import cosine_factor, make_schedule
+from fastrnn.training.schedule import (
+    cosine_factor,
+    make_schedule,
+    onecycle_factor,
+    onecycle_momentum,
+)
 
 
 def optimizer(rate: float = 1.0) -> torch.optim.Optimizer:
@@ -41,6 +46,63 @@ def test_cosine_spans_all_steps_of_all_epochs() -> None:
     assert rates[top:] == sorted(rates[top:], reverse=True)
     assert max(rates) == pytest.approx(0.5, rel=0.05)
     assert 0 < rates[-1] < 0.01
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.75])
+def test_one_cycle_is_that_of_torch(share: float) -> None:
+    steps = 200
+    weight = torch.zeros(1, requires_grad=True)
+    adam = torch.optim.AdamW([weight], lr=1.0)
+    torchs = torch.optim.lr_scheduler.OneCycleLR(
+        adam, max_lr=1.0, total_steps=steps, pct_start=share
+    )
+    # torch counts from the first step to the last one, and its rise ends a step early.
+    warmup = (share * steps - 1) / (steps - 1)
+    for step in range(steps):
+        (group,) = adam.param_groups
+        progress = step / (steps - 1)
+        assert onecycle_factor(progress, warmup) == pytest.approx(group["lr"], rel=1e-9)
+        assert onecycle_momentum(progress, warmup) == pytest.approx(group["betas"][0], rel=1e-9)
+        if step < steps - 1:
+            adam.step()
+            torchs.step()
+
+
+def test_one_cycle_rises_for_its_share_and_ends_near_zero() -> None:
+    config = TrainingConfig(schedule="onecycle", epochs=10, learning_rate=0.5)
+    adam = torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
+    schedule = make_schedule(adam, config)
+    rates, betas = [], []
+    for epoch in range(10):
+        for step in range(10):
+            schedule.before_step(epoch, step, 10)
+            rates.append(adam.param_groups[0]["lr"])
+            betas.append(adam.param_groups[0]["betas"])
+    assert rates.index(max(rates)) in (29, 30)
+    assert max(rates) == pytest.approx(0.5, rel=0.01)
+    assert rates[0] == pytest.approx(0.5 / 25, rel=0.05)
+    assert rates[-1] < 1e-3 * max(rates)
+    assert betas[0][0] == pytest.approx(0.95, rel=0.01)
+    assert betas[30][0] == pytest.approx(0.85, rel=0.01)
+    assert {second for _, second in betas} == {0.999}
+
+
+@pytest.mark.parametrize("name", ["cosine", "onecycle"])
+def test_the_rate_depends_on_nothing_but_the_step(name: str) -> None:
+    config = TrainingConfig(schedule=name, epochs=2, warmup=0.25)
+    steps = [(epoch, step) for epoch in range(2) for step in range(5)]
+
+    def rates(order: list[tuple[int, int]]) -> dict[tuple[int, int], float]:
+        adam = torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
+        schedule = make_schedule(adam, config)
+        found = {}
+        for epoch, step in order:
+            schedule.before_step(epoch, step, 5)
+            found[epoch, step] = adam.param_groups[0]["lr"]
+        return found
+
+    assert rates(steps) == rates(steps[::-1])
+    assert max(rates(steps), key=rates(steps).__getitem__) == (0, 2)  # the middle of the third
 
 
 def test_plateau_lowers_the_rate_when_the_loss_stops_falling() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fastrnn.data import StripArrays
+from fastrnn.data.augment import StripAugmentation
 from fastrnn.models import StripClassifier
 from fastrnn.training import (
     Callback,
@@ -74,6 +75,8 @@ def data(clusters) -> tuple[StripArrays, StripArrays]:
         {"schedule": "plateau", "plateau_patience": 0, "epochs": 5, "learning_rate": 0.2},
         {"patience": 1, "monitor": "loss", "epochs": 6},
         {"label_smoothing": 0.1, "clip_norm": None, "checkpoint_every_seconds": 0.0},
+        {"schedule": "onecycle", "class_weights": (1.0, 2.0, 3.0), "amp": "float16"},
+        {"augment": StripAugmentation(stretch=0.3, noise=9, mixup=0.5), "balanced_sampling": True},
     ],
 )
 @pytest.mark.parametrize("step", [1, 4, 7, 12, None])
@@ -269,7 +272,7 @@ def test_averaged_weights_are_what_is_evaluated_and_returned(
     last = result.history[-1]
     assert evaluate(averaged, data[1], max_padded_steps=80).loss == last.validation_loss
     # The training itself went on with the raw weights, so that it can be resumed.
-    saved = load_checkpoint(tmp_path / "checkpoint.pt", "fastrnn training 1")["run"]
+    saved = load_checkpoint(tmp_path / "checkpoint.pt", "fastrnn training 2")["run"]
     assert torch.equal(saved["model"]["output.weight"], raw.output.weight)
 
 
@@ -325,7 +328,7 @@ def test_a_loss_that_is_not_finite_is_named_and_the_last_checkpoint_kept(
     model = Breaks(row_means(3), after=7)
     with pytest.raises(NonFiniteLossError, match=r"loss became nan in epoch 2, step 3 of .*0.05"):
         fit(model, CONFIG, data, out_dir=tmp_path)
-    saved = load_checkpoint(tmp_path / "checkpoint.pt", "fastrnn training 1")["run"]
+    saved = load_checkpoint(tmp_path / "checkpoint.pt", "fastrnn training 2")["run"]
     assert saved["epoch"] == 1
     for name, value in model.state_dict().items():
         assert torch.equal(value, saved["model"][name])
@@ -360,7 +363,7 @@ def test_a_checkpoint_is_written_within_an_epoch(data, row_means, tmp_path: Path
     class Watch(Callback):
         def on_step(self, info):
             if info.step == 3:
-                saved = load_checkpoint(tmp_path / "checkpoint.pt", "fastrnn training 1")["run"]
+                saved = load_checkpoint(tmp_path / "checkpoint.pt", "fastrnn training 2")["run"]
                 seen.append((saved["epoch"], saved["step"]))
 
     seen: list[tuple[int, int]] = []

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from fastrnn.models.config import ModelConfig
 from fastrnn.models.encoders.base import Encoded, Encoder, check_shape, normalised
 from fastrnn.models.encoders.recurrence import Recurrence
-from fastrnn.nn.conv import ConvContext, ConvFront, FrameFront, blank_columns
+from fastrnn.nn.conv import ConvContext, ConvFront, FrameFront
+from fastrnn.nn.padding import blank_columns
 from fastrnn.nn.scan import Lengths, check_strips, valid_steps
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fastrnn.models.encoders.base import Encoded, Encoder
-from fastrnn.nn.conv import blank_columns
+from fastrnn.nn.padding import blank_columns
 from fastrnn.nn.scan import Lengths, valid_steps
 
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from fastrnn.models.config import RecurrentConfig
 from fastrnn.models.encoders.base import Encoded
-from fastrnn.nn.conv import blank_steps
 from fastrnn.nn.light_lstm import LightLSTM
 from fastrnn.nn.lstm import LSTM
+from fastrnn.nn.padding import blank_steps
 
 
 class Recurrence(nn.Module):
@@ -56,6 +56,8 @@ class Recurrence(nn.Module):
         last = h_n[-2 if self.bidirectional else -1 :].transpose(0, 1).flatten(1)
         if self.norm is not None:
             y, last = blank_steps(self.norm(y), lengths), self.norm(last)
+            if lengths is not None:  # an empty strip gives zeros, as it does to every pooling
+                last = torch.where(lengths[:, None] > 0, last, 0)
         return Encoded(y, lengths, last)
 
 

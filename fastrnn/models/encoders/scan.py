@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from fastrnn.models.config import RecurrentConfig
 from fastrnn.models.encoders.base import Encoded, Encoder
 from fastrnn.models.encoders.recurrence import Recurrence
+from fastrnn.nn.padding import blank_columns
 from fastrnn.nn.scan import Lengths, Scan, check_strips, valid_steps
 
 
@@ -64,6 +65,5 @@ def _blank_and_fill(strips: Tensor, lengths: Lengths | None, width: int) -> Tens
         raise ValueError(f"strips must have at most {width} columns (width), got {columns}")
     if lengths is not None:
         lengths = valid_steps(lengths, batch_size, columns, unit="columns", device=strips.device)
-        valid = torch.arange(columns, device=strips.device) < lengths[:, None]
-        strips = torch.where(valid[:, None, None], strips, 0)
+        strips = blank_columns(strips, lengths)
     return nn.functional.pad(strips, (0, width - columns))

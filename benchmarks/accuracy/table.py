@@ -1,0 +1,112 @@
+"""The documents' table of accuracies, and the picture of the learning curves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..results_file import ROOT, load
+from .recipes import RECIPES, Recipe
+from .results import ACCURACY_FILE, Row, row
+from .tasks import TASKS
+
+CURVES_FILE = ROOT / "docs" / "images" / "learning-curves.png"
+
+
+def accuracy_table() -> str:
+    """Markdown table of all recipes: what is stored, and what is still missing."""
+    cells = load(ACCURACY_FILE)
+    lines = [
+        "| data | model | parameters | published | target | accuracy | training | "
+        "steps/s: torch | fastrnn | ratio |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    rows = [_columns(recipe, row(recipe.key, cells)) for recipe in RECIPES]
+    lines += ["| " + " | ".join(columns) + " |" for columns in rows]
+    return "\n".join([*lines, "", _notes(cells)])
+
+
+def _columns(recipe: Recipe, stored: Row | None) -> list[str]:
+    target = "" if recipe.target is None else f"{recipe.target:.1%}"
+    names = [TASKS[recipe.task].title, recipe.name]
+    if stored is None:
+        return [*names, "", recipe.published, target, "not run yet", "", "", "", ""]
+    first = stored.runs[0]
+    seconds = sum(run["train_seconds"] for run in stored.runs) / len(stored.runs)
+    return [
+        *names,
+        f"{first['parameters']:,}",
+        recipe.published,
+        target,
+        _accuracy(stored),
+        f"{seconds / 60:.1f} min",
+        *_speed(stored.speed),
+    ]
+
+
+def _accuracy(stored: Row) -> str:
+    seeds = len(stored.runs)
+    if stored.deviation is None:
+        return f"**{stored.mean:.2%}** (1 seed)"
+    return f"**{stored.mean:.2%}** ± {stored.deviation * 100:.2f} ({seeds} seeds)"
+
+
+def _speed(speed: dict[str, Any] | None) -> list[str]:
+    if speed is None:
+        return ["", "", ""]
+    ratio = speed["ratio"]
+    return [
+        f"{speed['torch_steps_per_second']:.2f}",
+        f"{speed['fastrnn_steps_per_second']:.2f}",
+        f"**{ratio['p50']:.1f}** ({ratio['p20']:.1f} to {ratio['p80']:.1f})",
+    ]
+
+
+def _notes(cells: dict[str, Any]) -> str:
+    runs = [cell for name, cell in cells.items() if "/seed " in name]
+    machines = sorted({run["environment"]["cpu"] for run in runs})
+    torch_versions = sorted({run["environment"]["torch"] for run in runs})
+    return (
+        "Accuracy on the test part, mean and standard deviation over the seeds; training time is "
+        "that of one run, without tests in between. Steps per second are those of training on "
+        "typical batches, with this package's LSTM and with `torch.nn.LSTM` (packed where lengths "
+        "vary), measured in turns. Settings were chosen on strips held out of the training part. "
+        f"{', '.join(machines)}, torch {', '.join(torch_versions)}. Measured by `python -m "
+        "benchmarks.accuracy`, stored in `benchmarks/results/accuracy.json`."
+    )
+
+
+def draw_curves() -> None:
+    """Draw the accuracy on the test strips over the epochs, a panel per task."""
+    from matplotlib.figure import Figure
+
+    cells = load(ACCURACY_FILE)
+    tasks = list(dict.fromkeys(recipe.task for recipe in RECIPES if row(recipe.key, cells)))
+    if not tasks:
+        return
+    columns = 3
+    figure = Figure(figsize=(12, 3 * -(-len(tasks) // columns)), dpi=90, layout="constrained")
+    panels = figure.subplots(-(-len(tasks) // columns), columns, squeeze=False).flat
+    for panel, task in zip(panels, tasks, strict=False):
+        panel.set_title(TASKS[task].title, fontsize=10)
+        for recipe in (recipe for recipe in RECIPES if recipe.task == task):
+            _draw_runs(panel, recipe, row(recipe.key, cells))
+        panel.set_xlabel("epoch", fontsize=8)
+        panel.set_ylabel("error on test strips, %", fontsize=8)
+        panel.set_yscale("log")
+        panel.grid(alpha=0.3, which="both")
+        panel.legend(fontsize=8)
+    for panel in list(panels)[len(tasks) :]:
+        panel.axis("off")
+    CURVES_FILE.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(CURVES_FILE, metadata={"Software": None})
+
+
+def _draw_runs(panel: Any, recipe: Recipe, stored: Row | None) -> None:
+    if stored is None:
+        return
+    colour = f"C{[r.name for r in RECIPES if r.task == recipe.task].index(recipe.name)}"
+    for number, run in enumerate(stored.runs):
+        errors = [100 * (1 - epoch[3]) for epoch in run["curve"]]
+        epochs = range(1, len(errors) + 1)
+        label = recipe.name if number == 0 else None
+        panel.plot(epochs, errors, color=colour, label=label, linewidth=1.2)

@@ -1,0 +1,241 @@
+"""``fastrnn tune``: many short trainings, and the best model of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fastrnn.cli import options as opt
+from fastrnn.cli.errors import INTERRUPTED, CommandError
+from fastrnn.cli.models import MODELS, ModelName, build_model
+from fastrnn.cli.runs import describe_strips, next_steps, output_folder
+from fastrnn.cli.sources import Reading, in_memory, only_labelled, open_source, split_off
+from fastrnn.data import StripDataset, require_classes
+from fastrnn.models import EncoderClassifier
+from fastrnn.training import TrainingConfig
+from fastrnn.training.checkpoint import write_atomically
+from fastrnn.training.config import DEFAULT_MAX_PADDED_STEPS
+from fastrnn.training.search_space import Choice, Range, SearchSpace, Settings, parse_setting
+from fastrnn.training.trials import Trial
+from fastrnn.training.tuning import Tuner, TuningResult
+from fastrnn.tuning_plots import draw_trials
+
+_SEARCH = "Search"
+_DEFAULT_SPACE = ("hidden_size=32,64,128", "num_layers=1,2", "learning_rate=0.003,0.01")
+_WORKER = "FASTRNN_TUNE_WORKER"  # set in the processes that --jobs starts
+_MOST_ROWS = 20
+
+
+class SearchName(StrEnum):
+    """How settings are chosen."""
+
+    GRID = "grid"
+    OPTUNA = "optuna"
+
+
+def tune(
+    source: opt.Source,
+    output: opt.Output = Path("runs/tune"),
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="What to try: name=value,value,... or name=low..high (Optuna only). Any setting "
+            "of the model or the training; model=lstm,cnn-lstm tries models. May be repeated.",
+            show_default=" ".join(_DEFAULT_SPACE),
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
+    search: Annotated[
+        SearchName,
+        typer.Option(help="Every combination, or Optuna's choice.", rich_help_panel=_SEARCH),
+    ] = SearchName.GRID,
+    trials: Annotated[
+        int,
+        typer.Option(min=1, help="Number of trials, with Optuna.", rich_help_panel=_SEARCH),
+    ] = 20,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune/--no-prune",
+            help="Give up trials that fall behind the others.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = True,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes that work on it side by side, each with its share of the cores.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 1,
+    model: Annotated[
+        ModelName, typer.Option(help="Kind of model.", rich_help_panel="Model")
+    ] = ModelName.LSTM,
+    seed: opt.Seed = 0,
+    train_size: opt.TrainSize = None,
+    validation_share: opt.ValidationShare = 0.2,
+    height: opt.Height = 28,
+    rgb: opt.Rgb = False,
+    skip_bad: opt.SkipBad = False,
+    data_root: opt.DataRoot = None,
+    epochs: opt.Epochs = 10,
+    batch_columns: opt.BatchColumns = DEFAULT_MAX_PADDED_STEPS,
+) -> None:
+    """Find good settings: train many models for a short time each.
+
+    The same command goes on after Ctrl-C or a crash; started again in a
+    second terminal, it helps. The best model is saved as a bundle; the table of all
+    trials is trials.csv, their picture trials.png.
+
+    [bold]Examples[/bold]
+
+    fastrnn tune strips/ --output runs/tune
+    fastrnn tune labels.csv --set hidden_size=32,64 --set dropout=0.1,0.3 --jobs 2
+    fastrnn tune labels.csv --search optuna --trials 30 --set learning_rate=1e-3..3e-2 --set model=lstm,cnn-lstm
+    """  # noqa: E501
+    space = _space(settings or list(_DEFAULT_SPACE), model)
+    config = TrainingConfig(epochs=epochs, max_padded_steps=batch_columns, seed=seed)
+    reading = Reading(height, 3 if rgb else 1, skip_bad, data_root, seed)
+    strips, judges = _strips(source, reading, train_size, validation_share)
+
+    def build(chosen: Settings) -> EncoderClassifier:
+        rest: dict[str, Any] = dict(chosen)
+        name = str(rest.pop("model", model.value))
+        try:
+            return build_model(name, strips, seed, **rest)
+        except CommandError as error:  # of this trial, not of the command
+            raise ValueError(str(error)) from error
+
+    worker = _WORKER in os.environ
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    tuner = Tuner(
+        build,
+        config,
+        space,
+        output_folder(output),
+        search=search.value,
+        trials=trials if search is SearchName.OPTUNA else None,
+        prune=prune,
+    )
+    if not worker:
+        typer.echo(f"Tuning on {describe_strips(strips)}", err=True)
+    helpers = [] if worker else [_start_worker() for _ in range(jobs - 1)]
+    result = tuner.run(strips, judges)
+    for helper in helpers:
+        helper.wait()
+    if worker:
+        return
+    _conclude(tuner.run(strips, judges) if helpers else result, output, source)
+
+
+def _space(settings: list[str], model: ModelName) -> SearchSpace:
+    domains: dict[str, Choice | Range] = {}
+    for text in settings:
+        name, domain = parse_setting(text)
+        if name in domains:
+            raise CommandError(f"--set {name} is given twice")
+        domains[name] = domain
+    space = SearchSpace(domains)
+    _check_names(space, model)
+    return space
+
+
+def _check_names(space: SearchSpace, model: ModelName) -> None:
+    """Find a misspelt setting before all trials fail for it."""
+    tried = space["model"] if "model" in list(space) else Choice((model.value,))
+    if not isinstance(tried, Choice) or not set(tried.values) <= set(ModelName):
+        raise CommandError(f"--set model should be some of {', '.join(ModelName)}")
+    configs = [MODELS[ModelName(str(name))].config_class for name in tried.values]
+    known = {field.name for config in configs for field in fields(config)}
+    known |= {field.name for field in fields(TrainingConfig)}
+    for name in space:
+        if name not in known | {"model"}:
+            raise CommandError(
+                f"--set {name}: neither the training nor the model has such a setting; they have "
+                f"{', '.join(sorted(known))}"
+            )
+
+
+def _strips(
+    source: str, reading: Reading, size: int | None, share: float
+) -> tuple[StripDataset, StripDataset]:
+    if share == 0:
+        raise CommandError("--validation-share is 0, but trials are judged on that share")
+    labelled, _ = only_labelled(open_source(source, reading, size=size))
+    require_classes(labelled)
+    return split_off(in_memory(labelled), share, reading.seed)
+
+
+def _start_worker() -> subprocess.Popen[bytes]:
+    """Run this command once more, beside this process."""
+    command = [sys.executable, "-m", "fastrnn", *sys.argv[1:]]
+    return subprocess.Popen(command, env={**os.environ, _WORKER: "1"}, stdout=subprocess.DEVNULL)
+
+
+def _conclude(result: TuningResult, output: Path, source: str) -> None:
+    if result.trials:
+        _show(result)
+        table = output / "trials.csv"
+        text = _as_csv(result.trials)
+        write_atomically(table, lambda file: file.write(text.encode()))
+        written = [table]
+        if any(trial.accuracy is not None for trial in result.trials):
+            written.append(draw_trials(output / "trials.png", result.trials))
+        typer.echo(f"Written: {', '.join(map(str, written))}")
+    if result.interrupted:
+        typer.secho("\nInterrupted. To go on, run the same tune command.", fg="yellow", err=True)
+        raise typer.Exit(INTERRUPTED)
+    if result.best is None:
+        raise CommandError("no trial was completed; see the reasons above", 1)
+    typer.echo(f"Best model (trial {result.best.number}) saved in {result.model}")
+    next_steps(output, source)
+
+
+def _show(result: TuningResult) -> None:
+    ranked = sorted(result.trials, key=lambda trial: -(trial.accuracy or -1))
+    names = list(dict.fromkeys(name for trial in ranked for name in trial.settings))
+    title = f"Trials, best first ({len(ranked)})"
+    table = Table("trial", *names, "accuracy", "parameters", "epochs", "time", title=title)
+    for trial in ranked[:_MOST_ROWS]:
+        chosen = [escape(_short(trial.settings.get(name, ""))) for name in names]
+        accuracy = "failed" if trial.accuracy is None else f"{trial.accuracy:.1%}"
+        early = "*" if trial.outcome == "pruned" else ""
+        figures = [f"{trial.parameters:,}", f"{trial.epochs}{early}", f"{trial.seconds:.0f} s"]
+        table.add_row(str(trial.number), *chosen, accuracy, *figures)
+    console = Console()
+    console.print(table)
+    if len(ranked) > _MOST_ROWS:
+        console.print(f"and {len(ranked) - _MOST_ROWS} more")
+    if any(trial.outcome == "pruned" for trial in ranked):
+        console.print("* given up early", highlight=False)
+
+
+def _as_csv(trials: tuple[Trial, ...]) -> str:
+    names = list(dict.fromkeys(name for trial in trials for name in trial.settings))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    figures = ("outcome", "accuracy", "loss", "parameters", "epochs", "seconds", "reason")
+    rows.writerow(["trial", *names, *figures])
+    for trial in trials:
+        chosen = [trial.settings.get(name, "") for name in names]
+        rows.writerow([trial.number, *chosen, *(getattr(trial, figure) for figure in figures)])
+    return text.getvalue()
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,245 @@
+"""Strips with a channel of depth: pictures that have a depth map beside them."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastrnn.data.checks import ValueRange, check_value_range, listed, positive_int
+from fastrnn.data.files import FileStrips, OnError
+from fastrnn.data.folder import class_files
+from fastrnn.data.image import (
+    IMAGE_SUFFIXES,
+    StripDecodeError,
+    read_image,
+    read_image_size,
+    read_orientation,
+    read_values,
+    scaled_width,
+)
+from fastrnn.data.image_modes import upright
+
+Missing = Literal["raise", "zeros"]
+
+NO_READING = 0
+"""Depth of a pixel that the sensor has no reading for; what it read is 1 .. 255."""
+
+
+class StripDepth(FileStrips):
+    """Strips of pictures with a depth map beside each, decoded when they are asked for.
+
+    ``a.png`` and ``a.depth.png`` make a strip of 4 channels, RGB and depth, or of 2, grey and
+    depth. The depth map has the size of the picture's pixels as they are stored, or is scaled to
+    it, and gets the EXIF orientation of its picture.
+
+    Parameters
+    ----------
+    paths
+        The pictures, as for `StripFiles`.
+    depth_range
+        Depths, in the units of the depth files, that become 1 and 255; those between are mapped
+        linearly, those beyond are clipped. 0 in a depth file means that there is no reading, and
+        so does NaN, by which ROS marks it (REP 118); both become 0.
+    targets
+        ``[N]`` class numbers; all unlabelled by default.
+    labels
+        Class names.
+    height
+        Rows of every strip.
+    channels
+        4 (RGB and depth) or 2 (grey and depth).
+    depth_ending
+        The depth map of ``a.png`` is ``a`` with this ending: an image of one channel (8 or 16
+        bits, 32 bits, floating point), or a ``.npy`` file of ``[H, W]``.
+    missing
+        "raise": a picture without a depth map is an error. "zeros": its depth is all zero.
+    on_error
+        As for `StripFiles`; goes for pictures and their depth maps.
+
+    Attributes
+    ----------
+    paths : tuple of pathlib.Path
+        The picture of each strip.
+    depth_paths : tuple of (pathlib.Path or None)
+        Its depth map, None where it is missing.
+    skipped : tuple of (pathlib.Path, str)
+        Files left out, with the reason.
+
+    Raises
+    ------
+    StripDecodeError
+        If a file can't be read, a depth map is missing or has not the shape of its picture;
+        names it.
+    ValueError, TypeError
+        If an argument is wrong, there are no files, or none that can be read.
+
+    Notes
+    -----
+    Depth is scaled to its nearest neighbour: an average over an edge is a depth where nothing is.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = Path(folder.name) / "a.png"
+    >>> Image.new("RGB", (100, 56)).save(path)
+    >>> np.save(path.with_name("a.depth.npy"), np.full((56, 100), 2.5))  # metres
+    >>> strips = StripDepth([path], depth_range=(0.5, 4.5), depth_ending=".depth.npy")
+    >>> tuple(strips[0][0].shape), strips[0][0][:, 0, 0].tolist()
+    ((4, 28, 50), [0, 0, 0, 128])
+    >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        depth_range: ValueRange,
+        targets: ArrayLike | None = None,
+        labels: Sequence[str] = (),
+        height: int = 28,
+        channels: int = 4,
+        depth_ending: str = ".depth.png",
+        missing: Missing = "raise",
+        on_error: OnError = "raise",
+    ) -> None:
+        if channels not in (2, 4):
+            raise ValueError(
+                f"channels is {channels!r}, but must be 2 (grey and depth) or 4 (RGB and depth)"
+            )
+        if missing not in get_args(Missing):
+            raise ValueError(f'missing is {missing!r}, but must be "raise" or "zeros"')
+        _check_ending(depth_ending)
+        self.depth_range = check_value_range("depth_range", depth_range)
+        self._depth_ending, self._missing = depth_ending, missing
+        super().__init__(
+            paths,
+            targets=targets,
+            labels=labels,
+            height=positive_int("height", height),
+            channels=channels,
+            on_error=on_error,
+        )
+        self.depth_paths = tuple(self._depth_of(path) for path in self.paths)
+
+    @classmethod
+    def from_folder(
+        cls,
+        root: str | os.PathLike[str],
+        *,
+        depth_ending: str = ".depth.png",
+        labels: Sequence[str] | None = None,
+        **options: Any,
+    ) -> Self:
+        """Open a folder that holds one folder of pictures and their depth maps per class.
+
+        Parameters
+        ----------
+        root, labels
+            As for `StripFolder`.
+        depth_ending, **options
+            As for `StripDepth`. Files with this ending are no pictures.
+        """
+        _check_ending(depth_ending)
+        paths, targets, names = class_files(Path(root), "images", labels)
+        pictures = [
+            (path, target)
+            for path, target in zip(paths, targets, strict=True)
+            if not path.name.endswith(depth_ending)
+        ]
+        if alone := set(targets) - {target for _, target in pictures}:
+            raise ValueError(
+                f"there are depth maps, but no pictures of class {names[min(alone)]!r} in {root}"
+            )
+        return cls(
+            [path for path, _ in pictures],
+            targets=[target for _, target in pictures],
+            labels=names,
+            depth_ending=depth_ending,
+            **options,
+        )
+
+    def length_in(self, path: Path) -> int:
+        """Width after scaling, from the headers of a picture and its depth map."""
+        size = read_image_size(path)
+        depth = self._depth_of(path)
+        if depth is not None:
+            _check_size(path, size, depth)
+        return scaled_width(*size, self.height)
+
+    def decode(self, path: Path) -> NDArray[np.uint8]:
+        """Decode a picture and its depth map."""
+        picture = read_image(path, self.height, self.channels - 1)
+        strip = np.zeros((self.channels, *picture.shape[1:]), np.uint8)
+        strip[:-1] = picture
+        depth = self._depth_of(path)
+        if depth is not None:
+            size = (strip.shape[2], strip.shape[1])
+            strip[-1] = _read_depth(depth, self.depth_range, size, read_orientation(path))
+        return strip
+
+    def _depth_of(self, picture: Path) -> Path | None:
+        return _depth_path(picture, self._depth_ending, self._missing)
+
+
+def _check_ending(ending: str) -> None:
+    if Path(f"a{ending}").suffix.lower() not in IMAGE_SUFFIXES:
+        endings = listed(sorted(IMAGE_SUFFIXES), len(IMAGE_SUFFIXES))
+        raise ValueError(f"depth_ending is {ending!r}, but must end with one of {endings}")
+
+
+def _depth_path(picture: Path, ending: str, missing: Missing) -> Path | None:
+    path = picture.with_name(picture.stem + ending)
+    if path == picture:
+        raise ValueError(f"depth_ending is {ending!r}, by which {path} is its own depth map")
+    if path.exists():
+        return path
+    if missing == "zeros":
+        return None
+    raise StripDecodeError(
+        path, f'the depth map of {picture.name} does not exist; missing="zeros" allows that'
+    )
+
+
+def _check_size(picture: Path, picture_size: tuple[int, int], depth: Path) -> None:
+    """Check that a depth map covers its picture, to within a pixel of the coarser of the two."""
+    if read_orientation(depth) != 1:
+        raise StripDecodeError(
+            depth, "has an EXIF orientation of its own, but a depth map gets its picture's"
+        )
+    size = read_image_size(depth)
+    if read_orientation(picture) >= 5:
+        size = size[::-1]
+    if not _same_aspect(size, picture_size):
+        raise StripDecodeError(
+            depth,
+            f"a depth map of {size[0]} x {size[1]} pixels does not cover {picture.name} with its "
+            f"{picture_size[0]} x {picture_size[1]}, at any scale",
+        )
+
+
+def _same_aspect(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether one size is the other one scaled, with each side rounded by less than a pixel."""
+    (width, height), (wide, high) = min(first, second), max(first, second)
+    if width == wide or height == high:  # not scaled, so nothing was rounded
+        return abs(width - wide) <= 1 and abs(height - high) <= 1
+    return (width - 1) * high <= (height + 1) * wide and (height - 1) * wide <= (width + 1) * high
+
+
+def _read_depth(
+    path: Path, depth_range: ValueRange, size: tuple[int, int], orientation: int
+) -> NDArray[np.uint8]:
+    """Depth map as bytes ``[H, W]`` of the wanted size (width, height), 0 where unknown."""
+    from PIL import Image
+
+    near, far = depth_range
+    values = read_values(path).astype(np.float64)
+    known = (values != 0) & ~np.isnan(values)
+    share = np.clip((np.where(known, values, near) - near) / (far - near), 0, 1)
+    levels = np.where(known, np.floor(1.5 + 254 * share), NO_READING).astype(np.uint8)
+    image = upright(Image.fromarray(levels), orientation)
+    return np.array(image.resize(size, Image.Resampling.NEAREST))

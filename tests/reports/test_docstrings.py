@@ -1,0 +1,26 @@
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import fastrnn.reports
+
+MODULES = [
+    f"fastrnn.reports.{module.name}" for module in pkgutil.iter_modules(fastrnn.reports.__path__)
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_run(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_importing_loads_no_matplotlib() -> None:
+    program = "import sys, fastrnn.reports; print('matplotlib' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"
