@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastrnn.data.checks import ValueRange
 from fastrnn.data.image import read_image, read_image_size, scale_strip
 from fastrnn.models import EncoderClassifier, Explanation, explain
 from fastrnn.models.explain import spread
@@ -56,6 +57,7 @@ def explain_file(
     target: str | int | None = None,
     steps: int = 32,
     baseline: str | ArrayLike = "median",
+    value_range: ValueRange | None = None,
 ) -> FileExplanation:
     """Explain what a model says of an image file, on the picture as it is in the file.
 
@@ -70,6 +72,8 @@ def explain_file(
         The file.
     target, steps, baseline
         As for `fastrnn.models.explain`.
+    value_range
+        The two values of the file that become 0 and 255, as for `Predictor`.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def explain_file(
         raise ValueError(
             f"model must read grey or RGB pictures (1 or 3 channels), but it needs {channels}"
         )
-    picture = read_image(path, read_image_size(path)[1], channels)
+    picture = read_image(path, read_image_size(path)[1], channels, value_range)
     strip = scale_strip(picture, model.config.height)
     explanation = explain(model, strip, target=target, steps=steps, baseline=baseline)
     rows, columns = picture.shape[1:]

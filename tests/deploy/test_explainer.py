@@ -93,6 +93,14 @@ def test_rgb_pictures_and_bundles(tmp_path):
     assert found.explanation.target == "1"
 
 
+def test_values_beyond_bytes_are_mapped_as_for_prediction(model, scan, tmp_path):
+    np.save(tmp_path / "a.npy", scan[0] * np.float32(4))
+    found = explain_file(model, tmp_path / "a.npy", value_range=(0, 1020))
+    assert np.array_equal(found.picture, scan)
+    [expected] = Predictor(model, value_range=(0, 1020)).predict([tmp_path / "a.npy"])
+    assert found.explanation.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+
+
 def test_steps_from_top_to_bottom_lie_along_the_rows(tmp_path):
     model = StripClassifier(1, 8, 2, hidden_size=3, scan="rows")
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
