@@ -27,9 +27,10 @@ _ATTENTION, _HEAT, _BAR, _OTHER_BAR = "#d9730d", "#8e1b5e", "#2b5c8a", "#b9c3cd"
 _TITLE = {True: "#2a7f4f", False: "#b3322e", None: "black"}
 
 # Inches.
-_WIDTH, _LEFT, _RIGHT_COLUMN, _EDGE = 11.0, 8.5, 1.95, 0.15
+_WIDEST, _NARROWEST = 8.5, 2.2  # of the lines of a strip
+_CLASSES, _EDGE, _BETWEEN = 1.95, 0.15, 0.25
 _HEAD, _CURVES, _TICKS, _GAP = 0.42, 0.5, 0.3, 0.06
-_LOWEST, _HIGHEST = 0.5, 1.3  # of a strip on the page
+_LOWEST, _HIGHEST = 0.5, 1.4  # of a strip on the page
 _CLASS, _LEGEND = 0.29, 0.2
 
 _MOST_LINES = 8  # a strip so long that it needs more is drawn narrower than it is
@@ -85,23 +86,22 @@ def draw_explanation(
 
     path = Path(path)
     content = _Content.of(explanation)
-    page = _Page.for_strip(*content.heat.shape)
     shown = _shown_classes(explanation, most_classes)
-    legend = _HEAD + len(shown) * _CLASS + 3.2 * _LEGEND
-    height = max(page.height, legend)
-    figure = Figure(figsize=(_WIDTH, height), dpi=110)
+    rows, columns = content.heat.shape
+    page = _Page.of(rows, columns, classes=len(shown))
+    figure = Figure(figsize=(page.width, page.height), dpi=110)
     for line in range(page.lines):
-        _draw_line(figure, content, page, line, height)
+        _draw_line(figure, page, content, line)
+    _draw_classes(figure, page, explanation, shown)
     figure.text(
-        _EDGE / _WIDTH,
-        1 - 0.24 / height,
-        _shortened(explanation.path.name if title is None else title, 110),
+        _EDGE / page.width,
+        1 - 0.24 / page.height,
+        _shortened(explanation.path.name if title is None else title, round(10 * page.width)),
         fontsize=11,
         va="center",
         color=_TITLE[right],
         parse_math=False,
     )
-    _draw_classes(figure, explanation, shown, height)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: figure.savefig(file, format="png"))
     return path
@@ -137,50 +137,62 @@ class _Content:
 
 @dataclass(frozen=True)
 class _Page:
-    """How a strip is put on the page: lines of so many columns, each so high."""
+    """How a strip is put on the page: lines of so many columns, and sizes in inches."""
 
     lines: int
     columns: int
-    strip: float  # inches
+    strip: float  # height of a strip, and of its heat
+    line_width: float
+    classes: float  # height of the classes and what is below them
 
     @classmethod
-    def for_strip(cls, rows: int, columns: int) -> _Page:
-        lines = min(_MOST_LINES, math.ceil(columns / rows * _LOWEST / _LEFT))
+    def of(cls, rows: int, columns: int, classes: int) -> _Page:
+        """Lay out a picture of so many rows and columns, beside so many classes."""
+        lines = min(_MOST_LINES, math.ceil(columns / rows * _LOWEST / _WIDEST))
         per_line = math.ceil(columns / lines)
-        high = min(max(_LEFT * rows / per_line, _LOWEST), _HIGHEST)
-        # A short strip leaves room to its right, in the place of being drawn wider than it is.
-        room = math.ceil(_LEFT / high * rows) if high == _HIGHEST else 0
-        return cls(lines, max(per_line, room), high)
+        strip = min(max(_WIDEST * rows / per_line, _LOWEST), _HIGHEST)
+        line_width = min(max(strip * per_line / rows, _NARROWEST), _WIDEST)
+        # A narrow strip leaves room to its right, in the place of being drawn wider than it is.
+        room = math.ceil(line_width / strip * rows) if strip == _HIGHEST else 0
+        return cls(lines, max(per_line, room), strip, line_width, classes * _CLASS + 3.2 * _LEGEND)
 
     @property
     def line(self) -> float:
-        """Inches of a line: the strip, the heat, the curves."""
+        """Height of a line: the strip, the heat, the curves."""
         return 2 * (self.strip + _GAP) + _CURVES + _TICKS
 
     @property
     def height(self) -> float:
-        """Inches of the page."""
-        return _HEAD + self.lines * self.line
+        """Height of the page."""
+        return _HEAD + max(self.lines * self.line, self.classes)
+
+    @property
+    def width(self) -> float:
+        """Width of the page."""
+        return self.line_width + _BETWEEN + _CLASSES + 2 * _EDGE
+
+    def axes(self, figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+        """Make axes of a size at a place below the title."""
+        bottom = self.height - _HEAD - top - height
+        return figure.add_axes(
+            (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        )
 
 
-def _draw_line(figure: Figure, content: _Content, page: _Page, line: int, height: float) -> None:
-    first = line * page.columns
+def _draw_line(figure: Figure, page: _Page, content: _Content, line: int) -> None:
+    first, top = line * page.columns, line * page.line
     part = slice(first, min(first + page.columns, content.heat.shape[1]))
-    top = height - _HEAD - line * page.line
-    for number, draw in enumerate((_draw_picture, _draw_heat)):
-        bottom = top - page.strip - number * (page.strip + _GAP)
-        axes = _axes(figure, bottom, page.strip, height)
+    for draw, height in (
+        (_draw_picture, page.strip),
+        (_draw_heat, page.strip),
+        (_draw_curves, _CURVES),
+    ):
+        axes = page.axes(figure, _EDGE, top, page.line_width, height)
         draw(axes, content, part)
         _frame(axes, first, page.columns)
-    axes = _axes(figure, top - 2 * (page.strip + _GAP) - _CURVES, _CURVES, height)
-    _draw_curves(axes, content, part)
-    _frame(axes, first, page.columns)
+        top += height + _GAP
     if line == page.lines - 1:
         axes.set_xlabel(content.unit, fontsize=7, labelpad=1, loc="left")
-
-
-def _axes(figure: Figure, bottom: float, inches: float, height: float) -> Axes:
-    return figure.add_axes((_EDGE / _WIDTH, bottom / height, _LEFT / _WIDTH, inches / height))
 
 
 def _frame(axes: Axes, first: int, columns: int) -> None:
@@ -237,17 +249,14 @@ def _shown_classes(explanation: FileExplanation, most: int) -> list[str]:
 
 
 def _draw_classes(
-    figure: Figure, explanation: FileExplanation, shown: list[str], height: float
+    figure: Figure, page: _Page, explanation: FileExplanation, shown: list[str]
 ) -> None:
     """Write each class above its bar, and below all of them what the colours mean."""
     found = explanation.explanation
-    inches = len(shown) * _CLASS + 3 * _LEGEND
-    left = (_WIDTH - _RIGHT_COLUMN - _EDGE) / _WIDTH
-    axes = figure.add_axes(
-        (left, 1 - (_HEAD + inches) / height, _RIGHT_COLUMN / _WIDTH, inches / height)
-    )
+    left = _EDGE + page.line_width + _BETWEEN
+    axes = page.axes(figure, left, 0, _CLASSES, page.classes)
     axes.set_xlim(0, 1)
-    axes.set_ylim(inches, 0)
+    axes.set_ylim(page.classes, 0)
     axes.axis("off")
     for number, label in enumerate(shown):
         share, top = found.probabilities[label], number * _CLASS

@@ -62,15 +62,14 @@ def test_heat_and_attention_are_drawn_where_they_are(tmp_path, ground, channels)
     [
         (28, 140, (3, 5)),
         (100, 3000, (4, 6)),
-        (28, 3000, (10, 16)),
-        (28, 20_000, (10, 17)),
+        (28, 4000, (10, 17)),
         (1, 1, (3, 5)),
     ],
 )
 def test_pictures_of_any_size_stay_readable(tmp_path, rows, columns, inches):
     shown = explained(rows, columns, place=slice(0, columns // 2 + 1))
     image = pixels(draw_explanation(tmp_path / "a.png", shown))
-    assert image.shape[1] == 1210
+    assert 4 * 110 <= image.shape[1] <= 11 * 110
     assert inches[0] * 110 <= image.shape[0] <= inches[1] * 110
 
 
