@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fastrnn.data import StripDataset, pixel_statistics
+from fastrnn.data import GestureClips, StripDataset, pixel_statistics
 from fastrnn.models import (
     CNNLSTMClassifier,
     EncoderClassifier,
