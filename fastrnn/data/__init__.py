@@ -14,6 +14,7 @@ from fastrnn.data.folds import group_k_fold, group_split, k_fold
 from fastrnn.data.frames import frames_to_strip, strip_to_frames
 from fastrnn.data.image import StripDecodeError
 from fastrnn.data.inspect import inspect_dataset, inspect_folder
+from fastrnn.data.loader import prefetched
 from fastrnn.data.manifest import StripAudioManifest, StripManifest
 from fastrnn.data.mixup import mixup_batch
 from fastrnn.data.sampling import balanced_indices, class_weights
@@ -26,6 +27,7 @@ from fastrnn.data.spoken_digits import SpokenDigits
 from fastrnn.data.statistics import pixel_statistics
 from fastrnn.data.strip_digits import StripDigits
 from fastrnn.data.strip_mnist import StripMNIST
+from fastrnn.data.synthetic import GestureClips, RGBDStrips
 from fastrnn.data.video import StripVideo, find_videos, read_video
 from fastrnn.data.views import StripCache, StripConcat, StripSubset, StripTruncate, StripWindows
 from fastrnn.data.wav import read_wav
@@ -34,7 +36,9 @@ from fastrnn.data.windows import windows
 __all__ = [
     "PRESETS",
     "UNLABELLED",
+    "GestureClips",
     "LogMel",
+    "RGBDStrips",
     "ShardStream",
     "SpokenDigits",
     "StripArrays",
@@ -79,6 +83,7 @@ __all__ = [
     "mixup_batch",
     "pixel_statistics",
     "plan_batches",
+    "prefetched",
     "read_audio",
     "read_video",
     "read_wav",
