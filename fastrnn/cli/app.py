@@ -13,6 +13,7 @@ from fastrnn.cli.errors import describe
 from fastrnn.cli.evaluate import evaluate
 from fastrnn.cli.explain import explain
 from fastrnn.cli.inspect import inspect
+from fastrnn.cli.option_groups import with_groups
 from fastrnn.cli.predict import predict
 from fastrnn.cli.self_train import self_train
 from fastrnn.cli.train import train
@@ -48,7 +49,7 @@ def _fastrnn(
 
 
 for _command in (demo, inspect, train, tune, self_train, evaluate, predict, explain, doctor):
-    app.command()(_command)
+    app.command()(with_groups(_command))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

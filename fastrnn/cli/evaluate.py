@@ -13,8 +13,10 @@ from rich.table import Table
 
 from fastrnn.cli import options as opt
 from fastrnn.cli.bundles import MODEL_HELP, bundle_folder
+from fastrnn.cli.reading import Reading
+from fastrnn.cli.reading_options import ReadingOptions
 from fastrnn.cli.runs import output_folder
-from fastrnn.cli.sources import Reading, only_labelled, open_source
+from fastrnn.cli.sources import only_labelled, open_source
 from fastrnn.models import EncoderClassifier
 from fastrnn.plots import draw_confusion
 from fastrnn.training import Evaluation
@@ -39,11 +41,13 @@ def evaluate(
     ] = None,
     skip_bad: opt.SkipBad = False,
     data_root: opt.DataRoot = None,
+    test_speaker: opt.TestSpeaker = None,
 ) -> None:
     """Measure a model: accuracy, precision, recall and F1 per class, confusion matrix.
 
-    The strips should be others than those it was trained on. Of strip-mnist
-    and strip-digits the test part is used.
+    The strips should be others than those it was trained on. Files are read
+    as in training. Of built-in sources the test part is used: other digits,
+    or the recordings of another speaker.
 
     [bold]Examples[/bold]
 
@@ -52,9 +56,9 @@ def evaluate(
     """
     classifier = EncoderClassifier.load(bundle_folder(model))
     folder = output_folder(output)
-    config = classifier.config
-    reading = Reading(config.height, config.in_channels, skip_bad, data_root)
-    strips = open_source(source, reading, split="test", size=test_size, labels=classifier.labels)
+    options = ReadingOptions(skip_bad=skip_bad, data_root=data_root, test_speaker=test_speaker)
+    reading = Reading.of_model(classifier, options)
+    strips, _ = open_source(source, reading, split="test", size=test_size, labels=classifier.labels)
     labelled, unlabelled = only_labelled(strips)
     if unlabelled is not None:
         typer.echo(f"{len(unlabelled):,} strips without a label are passed over", err=True)

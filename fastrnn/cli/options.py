@@ -8,31 +8,18 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from fastrnn.cli.sources import SOURCE_HELP
-
-_READING = "Reading strips"
-_MODEL = "Model"
+READING = "Reading strips"
 _TRAINING = "Training"
 _CLASSES = "Rare classes and few strips"
 _SPEED = "Memory and speed"
 
 
-class ScanName(StrEnum):
-    """What a step of the sequence is."""
-
-    AUTO = "auto"
-    COLUMNS = "columns"
-    PIXELS = "pixels"
-    PROFILE = "profile"
-
-
-class PoolingName(StrEnum):
-    """How the outputs of all steps become one vector."""
-
-    ATTENTION = "attention"
-    LAST = "last"
-    MEAN = "mean"
-    MAX = "max"
+SOURCE_HELP = (
+    "A folder with one folder of files per class, a CSV file with the columns path and label, "
+    "shards (a .tar or .npz file, a folder of them, a pattern like 'train-{000..012}.tar'), or "
+    "strip-mnist, strip-digits, spoken-digits. Files are images, sounds (WAV), videos, or pictures "
+    "with depth maps. strip-mnist:first asks for the first of several digits."
+)
 
 
 class ScheduleOption(StrEnum):
@@ -81,27 +68,28 @@ Overwrite: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Delete the training that --output holds.")
 ]
 
-Height: TypeAlias = Annotated[
-    int,
-    typer.Option(min=1, help="Rows that strips are scaled to.", rich_help_panel=_READING),
-]
-Rgb: TypeAlias = Annotated[
-    bool, typer.Option("--rgb", help="Use colours, not grey.", rich_help_panel=_READING)
-]
 SkipBad: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--skip-bad",
         help="Leave out files that can't be read, with a warning, instead of stopping.",
-        rich_help_panel=_READING,
+        rich_help_panel=READING,
     ),
 ]
 DataRoot: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        help="Folder with the four MNIST files, for strip-mnist.",
-        show_default="$FASTRNN_DATA/mnist or ~/.cache/fastrnn/mnist",
-        rich_help_panel=_READING,
+        help="Folder with the files of strip-mnist (the four of MNIST) or spoken-digits.",
+        show_default="in $FASTRNN_DATA or ~/.cache/fastrnn",
+        rich_help_panel=READING,
+    ),
+]
+TestSpeaker: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Who of spoken-digits is for testing, and is never trained on.",
+        show_default="the last one",
+        rich_help_panel=READING,
     ),
 ]
 TrainSize: TypeAlias = Annotated[
@@ -110,16 +98,16 @@ TrainSize: TypeAlias = Annotated[
         min=2,
         help="Use so many strips, each class in proportion.",
         show_default="all",
-        rich_help_panel=_READING,
+        rich_help_panel=READING,
     ),
 ]
 Validation: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Where the strips are that the model is judged on while it learns: a folder or a CSV "
-        "file.",
+        help="Where the strips are that the model is judged on while it learns: a source as the "
+        "first one.",
         show_default="a share of the source",
-        rich_help_panel=_READING,
+        rich_help_panel=READING,
     ),
 ]
 ValidationShare: TypeAlias = Annotated[
@@ -128,7 +116,17 @@ ValidationShare: TypeAlias = Annotated[
         min=0,
         max=0.9,
         help="Share of the labelled strips that is split off for that; 0 for none.",
-        rich_help_panel=_READING,
+        rich_help_panel=READING,
+    ),
+]
+GroupRegex: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="What belongs together is judged on as a whole: a part of a file's path, in "
+        "parentheses, names its group (a speaker, a document), as in '([^/]+)-[0-9]+.png$'.",
+        show_default="each strip by itself",
+        rich_help_panel=READING,
     ),
 ]
 
@@ -138,38 +136,8 @@ HeldOutShare: TypeAlias = Annotated[
         min=0.01,
         max=0.9,
         help="Share of the labelled strips that is held out for that.",
-        rich_help_panel=_READING,
+        rich_help_panel=READING,
     ),
-]
-
-HiddenSize: TypeAlias = Annotated[
-    int, typer.Option(min=1, help="Hidden units of the LSTM.", rich_help_panel=_MODEL)
-]
-NumLayers: TypeAlias = Annotated[
-    int, typer.Option(min=1, help="Layers of the LSTM.", rich_help_panel=_MODEL)
-]
-Bidirectional: TypeAlias = Annotated[
-    bool,
-    typer.Option(
-        "--bidirectional/--one-way",
-        help="Read strips from both ends, or from left to right only.",
-        rich_help_panel=_MODEL,
-    ),
-]
-PoolingOption: TypeAlias = Annotated[
-    PoolingName,
-    typer.Option("--pooling", help="How all steps become one decision.", rich_help_panel=_MODEL),
-]
-ScanOption: TypeAlias = Annotated[
-    ScanName,
-    typer.Option(
-        "--scan",
-        help="What a step is: a column, a pixel, or a column's mean colour (profile).",
-        rich_help_panel=_MODEL,
-    ),
-]
-Dropout: TypeAlias = Annotated[
-    float, typer.Option(min=0, max=0.99, help="Dropout.", rich_help_panel=_MODEL)
 ]
 
 Epochs: TypeAlias = Annotated[

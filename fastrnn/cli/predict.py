@@ -1,4 +1,4 @@
-"""``fastrnn predict``: image files in, labels out."""
+"""``fastrnn predict``: files in, labels out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ import typer
 
 from fastrnn.cli.bundles import MODEL_HELP, bundle_folder
 from fastrnn.cli.errors import FAILURE, CommandError
-from fastrnn.data import StripDecodeError, find_images
+from fastrnn.data import StripDecodeError, StripShards
+from fastrnn.data.groups import strip_path
+from fastrnn.data.shard_samples import holds_shards
 from fastrnn.deploy import Prediction, Predictor
 from fastrnn.training.checkpoint import write_atomically
 
@@ -29,7 +31,13 @@ class Format(StrEnum):
 
 def predict(
     model: Annotated[Path, typer.Argument(help=MODEL_HELP)],
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files of the kind that the model was trained on, folders of them, or shards "
+            "(.tar, .npz)."
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file, not to the screen.")
     ] = None,
@@ -49,10 +57,11 @@ def predict(
         typer.Option("--skip-bad", help="Exit with 0 even if some files can't be read."),
     ] = False,
 ) -> None:
-    """Classify image files with a saved model.
+    """Classify files with a saved model.
 
-    Files that can't be read are reported, all others are classified, and the
-    exit code is 1.
+    They are read as in training: images, sounds, videos, or pictures with
+    depth maps beside them. Files that can't be read are reported, all others
+    are classified, and the exit code is 1.
 
     [bold]Examples[/bold]
 
@@ -61,9 +70,9 @@ def predict(
     fastrnn predict runs/train new-scans/ --format jsonl --probabilities
     """
     predictor = Predictor(bundle_folder(model))
-    paths = _image_paths(images)
+    sources = _sources(files, predictor)
     wanted = format_ or (Format.JSONL if _ends_as_jsonl(output) else Format.CSV)
-    outcomes = _Outcomes(predictor.predict_files(paths))
+    outcomes = _Outcomes(_predicted(sources, predictor))
 
     def write(file: IO[str]) -> None:
         columns = predictor.labels if probabilities else ()
@@ -77,7 +86,8 @@ def predict(
         _write_file(output, write)
         typer.echo(f"{outcomes.predicted:,} predictions written to {output}", err=True)
     if outcomes.bad:
-        typer.secho(f"{outcomes.bad:,} of {len(paths):,} files can't be read", fg="red", err=True)
+        total = outcomes.bad + outcomes.predicted
+        typer.secho(f"{outcomes.bad:,} of {total:,} files can't be read", fg="red", err=True)
         if not skip_bad:
             raise typer.Exit(FAILURE)
 
@@ -141,11 +151,45 @@ def _ends_as_jsonl(output: Path | None) -> bool:
     return output is not None and output.suffix.lower() in (".jsonl", ".ndjson", ".json")
 
 
-def _image_paths(images: Sequence[Path]) -> list[Path]:
-    paths: list[Path] = []
-    for image in images:
-        paths += find_images(image) if image.is_dir() else [image]
-    return paths
+def _sources(files: Sequence[Path], predictor: Predictor) -> list[StripShards | list[Path]]:
+    """Open shards and find files, before any work."""
+    config = predictor.model.config
+    sources: list[StripShards | list[Path]] = []
+    for path in files:
+        if holds_shards(path):
+            height, channels = config.height, config.in_channels
+            sources.append(StripShards(path, height=height, channels=channels, on_error="skip"))
+            continue
+        found = _found(path, predictor)
+        if sources and isinstance(sources[-1], list):  # to be read in chunks of many
+            sources[-1] += found
+        else:
+            sources.append(found)
+    return sources
+
+
+def _found(path: Path, predictor: Predictor) -> list[Path]:
+    if predictor.reader is None:
+        raise CommandError(
+            f"the model does not say how files become its strips of "
+            f"{predictor.model.config.in_channels} channels; it takes .npz shards only"
+        )
+    if path.is_dir():
+        return predictor.reader.find(path)
+    return predictor.reader.strips_among([path])
+
+
+def _predicted(
+    sources: Iterable[StripShards | list[Path]], predictor: Predictor
+) -> Iterator[tuple[Path, Prediction | StripDecodeError]]:
+    for source in sources:
+        if isinstance(source, list):
+            yield from predictor.predict_files(source)
+            continue
+        for path, reason in source.skipped:
+            yield path, StripDecodeError(path, reason)
+        for index, prediction in enumerate(predictor.predict_dataset(source)):
+            yield strip_path(source, index), prediction
 
 
 def _write_file(output: Path, write: Callable[[IO[str]], None]) -> None:

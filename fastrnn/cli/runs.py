@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
-import torch
 import typer
 
 from fastrnn.cli.bundles import MODEL_FOLDER
 from fastrnn.cli.errors import INTERRUPTED, CommandError
-from fastrnn.data import StripDataset, pixel_statistics
+from fastrnn.data import StripDataset
 from fastrnn.data.augment import PRESETS, StripAugmentation
-from fastrnn.models import StripClassifier
+from fastrnn.data.finding import StripKind
+from fastrnn.data.reading import StripReader
+from fastrnn.models import EncoderClassifier
 from fastrnn.models.bundle import check_replaceable
 from fastrnn.training.checkpoint import prepare_folder
 
@@ -85,23 +86,13 @@ def describe_strips(dataset: StripDataset) -> str:
     classes = len(np.unique(dataset.targets[dataset.targets >= 0]))
     return (
         f"{len(dataset):,} strips of {classes} classes, {dataset.height} rows, "
-        f"{widths.min()} to {widths.max()} columns, {'RGB' if dataset.channels == 3 else 'grey'}"
+        f"{widths.min()} to {widths.max()} columns, {_colours(dataset.channels)}"
     )
 
 
-def new_model(strips: StripDataset, seed: int, **architecture: Any) -> StripClassifier:
-    """Build the classifier for some strips; the seed decides on its weights."""
-    mean, std = pixel_statistics(strips)
-    torch.manual_seed(seed)
-    return StripClassifier(
-        strips.channels,
-        strips.height,
-        len(strips.labels),
-        labels=strips.labels,
-        pixel_mean=mean,
-        pixel_std=std,
-        **architecture,
-    )
+def _colours(channels: int) -> str:
+    names = {1: "grey", 2: "grey and depth", 3: "RGB", 4: "RGB and depth"}
+    return names.get(channels, f"{channels} channels")
 
 
 def augmentation(name: str, mixup: float, strips: StripDataset) -> StripAugmentation | None:
@@ -119,20 +110,25 @@ def augmentation(name: str, mixup: float, strips: StripDataset) -> StripAugmenta
     preset = replace(PRESETS[name], mixup=mixup)
     if preset == PRESETS["none"]:
         return None
-    return replace(preset, background=background_level(strips))
+    depth = (strips.channels - 1,) if strips.channels in (2, 4) else ()
+    return replace(preset, background=background_level(strips), geometric_only=depth)
 
 
 def background_level(strips: StripDataset, sample: int = 64) -> int:
-    """Guess the grey level around what is written: the median on the edges of some strips."""
+    """Guess the grey level around what is written: the median on the edges of some strips.
+
+    Depth, the last channel of two or four, has no grey levels.
+    """
+    colours = strips.channels - (strips.channels in (2, 4))
     chosen = np.linspace(0, len(strips) - 1, min(sample, len(strips))).astype(int)
     edges = []
     for index in chosen.tolist():
-        strip = strips[index][0].numpy()
+        strip = strips[index][0].numpy()[:colours]
         edges += [strip[:, 0], strip[:, -1], strip[:, :, 0], strip[:, :, -1]]
     return int(np.median(np.concatenate([edge.ravel() for edge in edges])))
 
 
-def save_model(model: StripClassifier, output: Path) -> Path:
+def save_model(model: EncoderClassifier, output: Path) -> Path:
     """Save the model beside the log of its training."""
     folder = output / MODEL_FOLDER
     model.save(folder)
@@ -150,6 +146,17 @@ def stop_interrupted(command: str, output: Path) -> NoReturn:
     raise typer.Exit(INTERRUPTED)
 
 
-def next_steps(output: Path, source: str) -> None:
+def next_steps(output: Path, source: str, reader: StripReader | None) -> None:
     """Show what can be done with the model."""
-    typer.echo(f"Next:\n  fastrnn evaluate {output} {source}\n  fastrnn predict {output} some.png")
+    ending = "png" if reader is None else _EXAMPLES[reader.kind]
+    typer.echo(
+        f"Next:\n  fastrnn evaluate {output} {source}\n  fastrnn predict {output} some.{ending}"
+    )
+
+
+_EXAMPLES: dict[StripKind, str] = {
+    "images": "png",
+    "sounds": "wav",
+    "videos": "mp4",
+    "depth": "png",
+}

@@ -14,11 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from fastrnn.cli import options as opt
+from fastrnn.cli.builtin_sources import is_built_in
 from fastrnn.cli.errors import CommandError
+from fastrnn.cli.model_options import ModelOptions
+from fastrnn.cli.models import build_model
+from fastrnn.cli.reading import Reading
+from fastrnn.cli.reading_options import ReadingOptions
 from fastrnn.cli.runs import (
     clear_output,
     describe_strips,
-    new_model,
     next_steps,
     output_folder,
     prepare_output,
@@ -26,16 +30,15 @@ from fastrnn.cli.runs import (
     stop_interrupted,
 )
 from fastrnn.cli.sources import (
-    BUILT_IN,
-    Reading,
     in_memory,
     joined,
     only_labelled,
     open_source,
     open_unlabelled,
+    split_off,
 )
 from fastrnn.data import UNLABELLED, StripDataset, StripSubset, label_split, require_classes
-from fastrnn.models import StripClassifier
+from fastrnn.models import EncoderClassifier
 from fastrnn.models.bundle import CONFIG_FILE, WEIGHTS_FILE
 from fastrnn.training import (
     Callback,
@@ -61,6 +64,8 @@ SELF_TRAINING_TRACES = (
 
 def self_train(
     source: opt.Source,
+    reading_options: ReadingOptions,
+    model_options: ModelOptions,
     output: opt.Output = Path("runs/self-train"),
     labelled: Annotated[
         str | None,
@@ -73,15 +78,15 @@ def self_train(
     unlabelled: Annotated[
         list[str] | None,
         typer.Option(
-            help="More strips, without labels: a folder of images or a CSV file. May be given "
-            "several times.",
+            help="More strips, without labels: a folder of files, a CSV file or shards. May be "
+            "given several times.",
             show_default=False,
         ),
     ] = None,
     test: Annotated[
         str | None,
         typer.Option(
-            help="Labelled strips to measure on before and after: a folder or a CSV file.",
+            help="Labelled strips to measure on before and after: a source as the first one.",
             show_default="the test part of a built-in source",
         ),
     ] = None,
@@ -99,16 +104,7 @@ def self_train(
     train_size: opt.TrainSize = None,
     validation: opt.Validation = None,
     validation_share: opt.HeldOutShare = 0.2,
-    height: opt.Height = 28,
-    rgb: opt.Rgb = False,
-    skip_bad: opt.SkipBad = False,
-    data_root: opt.DataRoot = None,
-    hidden_size: opt.HiddenSize = 64,
-    num_layers: opt.NumLayers = 1,
-    bidirectional: opt.Bidirectional = True,
-    pooling: opt.PoolingOption = opt.PoolingName.ATTENTION,
-    scan: opt.ScanOption = opt.ScanName.AUTO,
-    dropout: opt.Dropout = 0.1,
+    group_regex: opt.GroupRegex = None,
     epochs: opt.Epochs = 40,
     round_epochs: Annotated[
         int | None,
@@ -153,27 +149,23 @@ def self_train(
         held_out_fraction=validation_share,
     )
     prepare_output(output, SELF_TRAINING_TRACES, resume=resume, overwrite=overwrite)
-    reading = Reading(height, 3 if rgb else 1, skip_bad, data_root, seed)
-    known = open_source(source, reading, size=train_size)
+    if group_regex is not None and validation is not None:
+        raise CommandError("--group-regex says what is held out, but --validation does so too")
+    architecture = model_options.architecture()
+    known, reading = open_source(source, Reading(reading_options, seed=seed), size=train_size)
     if labelled is not None:
         _share(labelled, int((known.targets != UNLABELLED).sum()))
     output_folder(output)
+    judges = _labelled_part(validation, reading, known.labels)
+    if group_regex is not None:
+        known, part = split_off(known, validation_share, seed, group_regex)
+        judges = in_memory(only_labelled(part)[0])
     more = [open_unlabelled(path, reading, known.labels) for path in unlabelled or []]
     strips, truth = hide_labels(in_memory(joined([known, *more])), labelled, seed)
     require_classes(strips)
-    judges = _labelled_part(validation, reading, strips.labels)
-    exam = _labelled_part(test or (source if source in BUILT_IN else None), reading, strips.labels)
+    exam = _labelled_part(test or (source if is_built_in(source) else None), reading, strips.labels)
 
-    model = new_model(
-        strips,
-        seed,
-        scan=scan.value,
-        hidden_size=hidden_size,
-        num_layers=num_layers,
-        bidirectional=bidirectional,
-        pooling=pooling.value,
-        dropout=dropout,
-    )
+    model = build_model(model_options.model, strips, seed, reader=reading.reader, **architecture)
     labels = int((strips.targets != UNLABELLED).sum())
     if labels == len(strips):
         raise CommandError(
@@ -192,17 +184,17 @@ def self_train(
     Console().print(rounds_table(result.rounds, result.best_round))
     typer.echo(f"Ended by: {_ENDINGS[result.termination_condition_]}")
     if exam is not None:
-        supervised = StripClassifier.load(output / SUPERVISED_FOLDER)
+        supervised = EncoderClassifier.load(output / SUPERVISED_FOLDER)
         before, after = evaluate(supervised, exam).accuracy, evaluate(model, exam).accuracy
         typer.echo(
             f"Accuracy on {len(exam):,} test strips: {before:.2%} with the labels alone, "
             f"{after:.2%} after self-training"
         )
-    next_steps(output, test or source)
+    next_steps(output, test or source, reading.reader)
 
 
 def run_self_training(
-    model: StripClassifier,
+    model: EncoderClassifier,
     config: SelfTrainingConfig,
     strips: StripDataset,
     judges: StripDataset | None,
@@ -307,5 +299,5 @@ def _labelled_part(
 ) -> StripDataset | None:
     if source is None:
         return None
-    known, _ = only_labelled(open_source(source, reading, split="test", labels=labels))
-    return in_memory(known)
+    strips, _ = open_source(source, reading, split="test", labels=labels)
+    return in_memory(only_labelled(strips)[0])

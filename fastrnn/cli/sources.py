@@ -1,71 +1,45 @@
-"""Where strips come from: a folder of class folders, a CSV manifest, or a built-in name."""
+"""Where strips come from: folders, CSV manifests, shards, or a built-in name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
 
 import numpy as np
 import typer
 
+from fastrnn.cli.builtin_sources import BUILT_IN, is_built_in, open_built_in
 from fastrnn.cli.errors import CommandError
+from fastrnn.cli.reading import (
+    Opened,
+    Reading,
+    check_options,
+    reader_for,
+    settled,
+    shortened,
+)
 from fastrnn.data import (
     UNLABELLED,
     StripCache,
     StripConcat,
     StripDataset,
-    StripDigits,
-    StripFiles,
-    StripFolder,
-    StripManifest,
-    StripMNIST,
+    StripShards,
     StripSubset,
-    find_images,
+    group_split,
     stratified_split,
 )
 from fastrnn.data.composition import DIGIT
-from fastrnn.data.files import OnError
-
-BUILT_IN = ("strip-mnist", "strip-digits")
-SOURCE_HELP = (
-    "A folder with one folder of images per class, a CSV file with the columns path and label, "
-    "or strip-mnist or strip-digits."
-)
+from fastrnn.data.files import ImageReader
+from fastrnn.data.groups import groups_by_path
+from fastrnn.data.npz_shards import stored_shape
+from fastrnn.data.reading import FileStrips
+from fastrnn.data.shard_samples import holds_shards, shard_paths
 
 Split = Literal["train", "test"]
 
 _CACHE_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How strips are read.
-
-    Attributes
-    ----------
-    height, channels
-        Rows and channels of every strip.
-    skip_bad
-        Leave out files that can't be read, with a warning, instead of stopping.
-    data_root
-        Folder of the MNIST files, None for the usual places.
-    seed
-        Makes the built-in strips.
-    """
-
-    height: int = DIGIT
-    channels: int = 1
-    skip_bad: bool = False
-    data_root: Path | None = None
-    seed: int = 0
-
-
-class _FileOptions(TypedDict):
-    height: int
-    channels: int
-    on_error: OnError
 
 
 def open_source(
@@ -75,64 +49,87 @@ def open_source(
     split: Split = "train",
     size: int | None = None,
     labels: Sequence[str] | None = None,
-) -> StripDataset:
+) -> Opened:
     """Open a source of labelled strips.
 
     Parameters
     ----------
     source
-        A folder, a CSV file, or one of `BUILT_IN`.
+        A folder, a CSV file, shards, or a built-in name.
     reading
         How strips are read.
     split
         Which part of a built-in source.
     size
-        Number of strips of a built-in source, all by default. From a folder or a CSV file so
-        many are chosen, each class in proportion.
+        Number of strips of a built-in source, all by default. From others so many are chosen, each
+        class in proportion.
     labels
         Class names in the order of a trained model; those of the source by default.
+
+    Returns
+    -------
+    strips : StripDataset
+        The strips.
+    reading : Reading
+        How strips of another source are read in the same way.
 
     Raises
     ------
     CommandError
-        If there is no such source, or it does not fit the model's height, channels or labels.
+        If there is no such source, an option does not fit what it holds, or it does not fit the
+        model's height, channels or labels.
     """
-    if source in BUILT_IN:
-        dataset: StripDataset = _open_built_in(source, reading, split, size)
+    if is_built_in(source):
+        strips, reading = open_built_in(source, reading, split, size)
+    elif holds_shards(source):
+        strips, reading = _open_shards(source, reading, labels)
     else:
-        files = _open_files(Path(source), reading, labels)
-        _report_skipped(files)
-        dataset = _limited(files, size, reading.seed)
-    if labels is not None and tuple(labels) != dataset.labels:
+        strips, reading = _open_files(Path(source), reading, labels)
+    strips = _limited(strips, size, reading.seed)
+    if labels is not None and tuple(labels) != strips.labels:
         raise CommandError(
-            f"{source} has the classes {', '.join(dataset.labels)}, "
+            f"{source} has the classes {', '.join(strips.labels)}, "
             f"but the model knows {', '.join(labels)}"
         )
-    return dataset
+    return Opened(strips, reading)
 
 
 def open_unlabelled(source: str, reading: Reading, labels: Sequence[str]) -> StripDataset:
-    """Open a folder of images, a CSV file or a single image as unlabelled strips.
+    """Open a folder of files, a CSV file, shards or a single file as unlabelled strips.
 
-    Labels in a CSV file are passed over.
+    Labels in a CSV file or in shards are passed over.
     """
     path = Path(source)
-    if path.suffix.lower() == ".csv" and path.is_file():
-        known = StripManifest(path, **_file_options(reading))
-        paths: Sequence[Path] = known.paths
-        _report_skipped(known)
+    if holds_shards(source):
+        strips, _ = _open_shards(source, reading, None)
     else:
-        paths = [path] if path.is_file() else find_images(path)
-    files = StripFiles(paths, labels=labels, **_file_options(reading))
-    _report_skipped(files)
-    return files
+        reader = reader_for(path, reading)
+        if path.is_file() and path.suffix.lower() == ".csv":
+            files = reader.open_manifest(path, on_error=reading.on_error)
+        else:
+            paths = [path] if path.is_file() else reader.find(path)
+            files = reader.open_files(paths, on_error=reading.on_error)
+        _report_skipped(files)
+        strips = files
+    everything = np.arange(len(strips))
+    return StripSubset(strips, everything, np.full(len(strips), UNLABELLED), labels=labels)
 
 
-def split_off(dataset: StripDataset, share: float, seed: int) -> tuple[StripDataset, StripDataset]:
-    """Split a validation part off, each class in proportion; returns the rest and the part.
+def split_off(
+    dataset: StripDataset, share: float, seed: int, group_regex: str | None = None
+) -> tuple[StripDataset, StripDataset]:
+    """Split a validation part off; returns the rest and the part.
 
-    A class of a single strip stays in the rest: what is never trained on can't be learned.
+    Each class is in both in proportion; a class of a single strip stays in the rest, as what is
+    never trained on can't be learned. With a regular expression, whole groups of files are split
+    off instead; see `groups_by_path`.
     """
+    if group_regex is not None:
+        try:
+            part, rest = group_split(groups_by_path(dataset, group_regex), share, seed)
+        except ValueError as error:
+            raise CommandError(f"--group-regex: {error}") from error
+        return StripSubset(dataset, rest), StripSubset(dataset, part)
     part, _ = stratified_split(dataset.targets, share, seed)
     class_sizes = np.bincount(dataset.targets, minlength=len(dataset.labels))
     part = part[class_sizes[dataset.targets[part]] > 1]
@@ -174,40 +171,51 @@ def in_memory(dataset: StripDataset) -> StripDataset:
     return cache
 
 
-def _open_built_in(
-    source: str, reading: Reading, split: Split, size: int | None
-) -> StripMNIST | StripDigits:
-    if (reading.height, reading.channels) != (DIGIT, 1):
-        raise CommandError(
-            f"{source} has grey strips of {DIGIT} rows, but {reading.height} rows and "
-            f"{reading.channels} channels were asked for"
-        )
-    if source == "strip-digits":
-        return StripDigits(split, size=size, seed=reading.seed)
-    return StripMNIST(reading.data_root, split, size=size, seed=reading.seed)
-
-
-def _open_files(path: Path, reading: Reading, labels: Sequence[str] | None) -> StripFiles:
-    if path.is_dir():
-        return StripFolder(path, labels=labels, **_file_options(reading))
-    if path.is_file() and path.suffix.lower() == ".csv":
-        return StripManifest(path, labels=labels, **_file_options(reading))
-    what = "is a file, but not a CSV file" if path.exists() else "does not exist"
-    raise CommandError(
-        f"{path} {what}: give a folder with one folder of images per class, a CSV file with the "
-        f"columns path and label, or {' or '.join(BUILT_IN)}"
+def open_shards(
+    source: str, height: int, channels: int, labels: Sequence[str] | None, reading: Reading
+) -> StripShards:
+    """Open shards, and report what is left out of them."""
+    shards = StripShards(
+        source, height=height, channels=channels, labels=labels, on_error=reading.on_error
     )
+    _report_skipped(shards)
+    return shards
 
 
-def _file_options(reading: Reading) -> _FileOptions:
-    return {
-        "height": reading.height,
-        "channels": reading.channels,
-        "on_error": "skip" if reading.skip_bad else "raise",
-    }
+def _open_shards(source: str, reading: Reading, labels: Sequence[str] | None) -> Opened:
+    options = reading.options
+    if reading.shape is None:
+        check_options(options, "shards", source)
+        first = shard_paths(source)[0]
+        stored = stored_shape(first) if first.suffix.lower() == ".npz" else None
+        channels = 3 if options.rgb else stored[0] if stored else 1
+        height = options.height or (stored[1] if stored else DIGIT)
+    else:
+        height, channels = reading.shape
+    shards = open_shards(source, height, channels, labels, reading)
+    reader = reading.reader
+    if reader is None and channels in (1, 3):
+        reader = ImageReader(height, channels, None, options.max_width, reading.keep)
+    elif reader is None and options.max_width is not None:
+        raise CommandError(f"--max-width is for strips of 1 or 3 channels; {source} has {channels}")
+    return settled(shortened(shards, reader), replace(reading, reader=reader))
 
 
-def _report_skipped(files: StripFiles) -> None:
+def _open_files(path: Path, reading: Reading, labels: Sequence[str] | None) -> Opened:
+    if not path.is_dir() and not (path.is_file() and path.suffix.lower() == ".csv"):
+        what = "is a file, but not a CSV file" if path.exists() else "does not exist"
+        raise CommandError(
+            f"{path} {what}: give a folder with one folder of files per class, a CSV file with the "
+            f"columns path and label, shards (.tar, .npz), or {' or '.join(BUILT_IN)}"
+        )
+    reader = reader_for(path, reading)
+    open_ = reader.open_folder if path.is_dir() else reader.open_manifest
+    files = open_(path, labels=labels, on_error=reading.on_error)
+    _report_skipped(files)
+    return settled(files, replace(reading, reader=files.reader))
+
+
+def _report_skipped(files: FileStrips | StripShards) -> None:
     for path, reason in files.skipped:
         typer.secho(f"skipped {path}: {reason}", fg="yellow", err=True)
 

@@ -8,18 +8,22 @@ from pathlib import Path
 import typer
 
 from fastrnn.cli import options as opt
+from fastrnn.cli.errors import CommandError
+from fastrnn.cli.model_options import ModelOptions
+from fastrnn.cli.models import build_model
+from fastrnn.cli.reading import Reading
+from fastrnn.cli.reading_options import ReadingOptions
 from fastrnn.cli.runs import (
     augmentation,
     clear_output,
     describe_strips,
-    new_model,
     next_steps,
     output_folder,
     prepare_output,
     save_model,
     stop_interrupted,
 )
-from fastrnn.cli.sources import Reading, in_memory, only_labelled, open_source, split_off
+from fastrnn.cli.sources import in_memory, only_labelled, open_source, split_off
 from fastrnn.data import StripDataset, require_classes
 from fastrnn.reports import REPORT_FILES, write_run_report
 from fastrnn.training import Trainer, TrainingConfig, TrainingResult
@@ -33,6 +37,8 @@ _BESIDE = (*REPORT_FILES, "tensorboard/*/events.out.tfevents.*")
 
 def train(
     source: opt.Source,
+    reading_options: ReadingOptions,
+    model_options: ModelOptions,
     output: opt.Output = Path("runs/train"),
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
@@ -40,16 +46,7 @@ def train(
     train_size: opt.TrainSize = None,
     validation: opt.Validation = None,
     validation_share: opt.ValidationShare = 0.1,
-    height: opt.Height = 28,
-    rgb: opt.Rgb = False,
-    skip_bad: opt.SkipBad = False,
-    data_root: opt.DataRoot = None,
-    hidden_size: opt.HiddenSize = 64,
-    num_layers: opt.NumLayers = 1,
-    bidirectional: opt.Bidirectional = True,
-    pooling: opt.PoolingOption = opt.PoolingName.ATTENTION,
-    scan: opt.ScanOption = opt.ScanName.AUTO,
-    dropout: opt.Dropout = 0.1,
+    group_regex: opt.GroupRegex = None,
     epochs: opt.Epochs = 20,
     learning_rate: opt.LearningRate = 5e-3,
     schedule: opt.Schedule = opt.ScheduleOption.COSINE,
@@ -97,21 +94,14 @@ def train(
     )
     callbacks = [TensorBoardCallback(output / "tensorboard")] if tensorboard else []
     prepare_output(output, _TRACES, resume=resume, overwrite=overwrite)
-    reading = Reading(height, 3 if rgb else 1, skip_bad, data_root, seed)
-    labelled = _labelled(source, reading, train_size)
+    architecture = model_options.architecture()
+    opened = open_source(source, Reading(reading_options, seed=seed), size=train_size)
+    reading = opened.reading
+    labelled = _labelled(opened.strips)
     output_folder(output)
-    strips, judges = _divided(labelled, validation, validation_share, reading)
+    strips, judges = _divided(labelled, validation, validation_share, group_regex, reading)
     config = replace(config, augment=augmentation(augment.value, mixup, strips))
-    model = new_model(
-        strips,
-        seed,
-        scan=scan.value,
-        hidden_size=hidden_size,
-        num_layers=num_layers,
-        bidirectional=bidirectional,
-        pooling=pooling.value,
-        dropout=dropout,
-    )
+    model = build_model(model_options.model, strips, seed, reader=reading.reader, **architecture)
     check_training(model, config, strips, judges)
     if overwrite:
         clear_output(output, (*_TRACES, *_BESIDE))
@@ -124,11 +114,11 @@ def train(
     typer.echo(_summary(result, best_kept=patience is not None))
     typer.echo(f"Model saved in {folder}")
     typer.echo(f"Report: {write_run_report(output, model, result, strips, judges, config)}")
-    next_steps(output, source)
+    next_steps(output, source, reading.reader)
 
 
-def _labelled(source: str, reading: Reading, size: int | None) -> StripDataset:
-    labelled, unlabelled = only_labelled(open_source(source, reading, size=size))
+def _labelled(strips: StripDataset) -> StripDataset:
+    labelled, unlabelled = only_labelled(strips)
     require_classes(labelled)
     if unlabelled is not None:
         typer.echo(
@@ -140,15 +130,21 @@ def _labelled(source: str, reading: Reading, size: int | None) -> StripDataset:
 
 
 def _divided(
-    labelled: StripDataset, validation: str | None, share: float, reading: Reading
+    labelled: StripDataset,
+    validation: str | None,
+    share: float,
+    group_regex: str | None,
+    reading: Reading,
 ) -> tuple[StripDataset, StripDataset | None]:
+    if group_regex is not None and (validation is not None or share == 0):
+        raise CommandError("--group-regex says which strips are split off, but none are")
     if validation is not None:
-        judges = open_source(validation, reading, split="test", labels=labelled.labels)
+        judges, _ = open_source(validation, reading, split="test", labels=labelled.labels)
         judges, _ = only_labelled(judges)
         return in_memory(labelled), in_memory(judges)
     if share == 0:
         return in_memory(labelled), None
-    return split_off(in_memory(labelled), share, reading.seed)
+    return split_off(in_memory(labelled), share, reading.seed, group_regex)
 
 
 def _summary(result: TrainingResult, *, best_kept: bool) -> str:

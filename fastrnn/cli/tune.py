@@ -20,10 +20,14 @@ from rich.table import Table
 
 from fastrnn.cli import options as opt
 from fastrnn.cli.errors import INTERRUPTED, CommandError
-from fastrnn.cli.models import MODELS, ModelName, build_model
+from fastrnn.cli.model_options import Model
+from fastrnn.cli.models import ModelName, build_model, known_settings
+from fastrnn.cli.reading import Reading
+from fastrnn.cli.reading_options import ReadingOptions
 from fastrnn.cli.runs import describe_strips, next_steps, output_folder
-from fastrnn.cli.sources import Reading, in_memory, only_labelled, open_source, split_off
-from fastrnn.data import StripDataset, require_classes
+from fastrnn.cli.sources import in_memory, only_labelled, open_source, split_off
+from fastrnn.data import require_classes
+from fastrnn.data.reading import StripReader
 from fastrnn.models import EncoderClassifier
 from fastrnn.training import TrainingConfig
 from fastrnn.training.checkpoint import write_atomically
@@ -48,6 +52,7 @@ class SearchName(StrEnum):
 
 def tune(
     source: opt.Source,
+    reading_options: ReadingOptions,
     output: opt.Output = Path("runs/tune"),
     settings: Annotated[
         list[str] | None,
@@ -83,16 +88,11 @@ def tune(
             rich_help_panel=_SEARCH,
         ),
     ] = 1,
-    model: Annotated[
-        ModelName, typer.Option(help="Kind of model.", rich_help_panel="Model")
-    ] = ModelName.LSTM,
+    model: Model = ModelName.LSTM,
     seed: opt.Seed = 0,
     train_size: opt.TrainSize = None,
     validation_share: opt.ValidationShare = 0.2,
-    height: opt.Height = 28,
-    rgb: opt.Rgb = False,
-    skip_bad: opt.SkipBad = False,
-    data_root: opt.DataRoot = None,
+    group_regex: opt.GroupRegex = None,
     epochs: opt.Epochs = 10,
     batch_columns: opt.BatchColumns = DEFAULT_MAX_PADDED_STEPS,
 ) -> None:
@@ -110,14 +110,18 @@ def tune(
     """  # noqa: E501
     space = _space(settings or list(_DEFAULT_SPACE), model)
     config = TrainingConfig(epochs=epochs, max_padded_steps=batch_columns, seed=seed)
-    reading = Reading(height, 3 if rgb else 1, skip_bad, data_root, seed)
-    strips, judges = _strips(source, reading, train_size, validation_share)
+    if validation_share == 0:
+        raise CommandError("--validation-share is 0, but trials are judged on that share")
+    opened, reading = open_source(source, Reading(reading_options, seed=seed), size=train_size)
+    labelled, _ = only_labelled(opened)
+    require_classes(labelled)
+    strips, judges = split_off(in_memory(labelled), validation_share, seed, group_regex)
 
     def build(chosen: Settings) -> EncoderClassifier:
         rest: dict[str, Any] = dict(chosen)
         name = str(rest.pop("model", model.value))
         try:
-            return build_model(name, strips, seed, **rest)
+            return build_model(name, strips, seed, reader=reading.reader, **rest)
         except CommandError as error:  # of this trial, not of the command
             raise ValueError(str(error)) from error
 
@@ -140,7 +144,7 @@ def tune(
         helper.wait()
     if worker:
         return
-    _conclude(tuner.run(strips, judges) if helpers else result, output, source)
+    _conclude(tuner.run(strips, judges) if helpers else result, output, source, reading.reader)
 
 
 def _space(settings: list[str], model: ModelName) -> SearchSpace:
@@ -160,8 +164,7 @@ def _check_names(space: SearchSpace, model: ModelName) -> None:
     tried = space["model"] if "model" in list(space) else Choice((model.value,))
     if not isinstance(tried, Choice) or not set(tried.values) <= set(ModelName):
         raise CommandError(f"--set model should be some of {', '.join(ModelName)}")
-    configs = [MODELS[ModelName(str(name))].config_class for name in tried.values]
-    known = {field.name for config in configs for field in fields(config)}
+    known = {setting for name in tried.values for setting in known_settings(ModelName(str(name)))}
     known |= {field.name for field in fields(TrainingConfig)}
     for name in space:
         if name not in known | {"model"}:
@@ -171,23 +174,13 @@ def _check_names(space: SearchSpace, model: ModelName) -> None:
             )
 
 
-def _strips(
-    source: str, reading: Reading, size: int | None, share: float
-) -> tuple[StripDataset, StripDataset]:
-    if share == 0:
-        raise CommandError("--validation-share is 0, but trials are judged on that share")
-    labelled, _ = only_labelled(open_source(source, reading, size=size))
-    require_classes(labelled)
-    return split_off(in_memory(labelled), share, reading.seed)
-
-
 def _start_worker() -> subprocess.Popen[bytes]:
     """Run this command once more, beside this process."""
     command = [sys.executable, "-m", "fastrnn", *sys.argv[1:]]
     return subprocess.Popen(command, env={**os.environ, _WORKER: "1"}, stdout=subprocess.DEVNULL)
 
 
-def _conclude(result: TuningResult, output: Path, source: str) -> None:
+def _conclude(result: TuningResult, output: Path, source: str, reader: StripReader | None) -> None:
     if result.trials:
         _show(result)
         table = output / "trials.csv"
@@ -203,7 +196,7 @@ def _conclude(result: TuningResult, output: Path, source: str) -> None:
     if result.best is None:
         raise CommandError("no trial was completed; see the reasons above", 1)
     typer.echo(f"Best model (trial {result.best.number}) saved in {result.model}")
-    next_steps(output, source)
+    next_steps(output, source, reader)
 
 
 def _show(result: TuningResult) -> None:

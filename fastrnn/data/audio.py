@@ -2,15 +2,78 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastrnn.data.files import FileStrips, OnError
+from fastrnn.data.checks import OnError
+from fastrnn.data.finding import FileKind, StripKind
 from fastrnn.data.image import StripDecodeError
+from fastrnn.data.keeping import Keep
+from fastrnn.data.reading import FileStrips, StripReader, check_kept
 from fastrnn.data.spectrogram import LogMel, log_mel
 from fastrnn.data.wav import WavFile, file_name, import_scipy, read_wav, read_wav_header
+
+
+@dataclass(frozen=True)
+class SoundReader(StripReader):
+    """How a WAV file becomes a strip: a log-mel spectrogram.
+
+    Parameters
+    ----------
+    config
+        Sample rate, window, bands.
+    max_width, keep
+        As of `StripReader`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a setting is wrong.
+
+    Examples
+    --------
+    >>> reader = SoundReader(LogMel(n_mels=64))
+    >>> reader.height, reader.channels
+    (64, 1)
+    """
+
+    kind: ClassVar[StripKind] = "sounds"
+    files: ClassVar[FileKind] = "sounds"
+
+    config: LogMel = field(default_factory=LogMel)
+    max_width: int | None = None
+    keep: Keep = "head"
+
+    def __post_init__(self) -> None:
+        as_log_mel(self.config)
+        check_kept(self.max_width, self.keep)
+
+    @property
+    def height(self) -> int:
+        """Mel bands."""
+        return self.config.n_mels
+
+    @property
+    def channels(self) -> int:
+        """One: channels of sound are averaged."""
+        return 1
+
+    def require(self) -> None:
+        """See `StripReader.require`: SciPy."""
+        import_scipy("io.wavfile")
+
+    def full_width(self, path: Path) -> int:
+        """Columns, from the header of a file."""
+        header = read_wav_header(path)
+        return _frames(path, header.samples_at(self.config.sample_rate), self.config)
+
+    def decode(self, path: Path) -> NDArray[np.uint8]:
+        """Read a file."""
+        return read_audio(path, self.config)
 
 
 class StripAudio(FileStrips):
@@ -38,6 +101,8 @@ class StripAudio(FileStrips):
     ----------
     config : LogMel
         How sound becomes a strip.
+    reader : SoundReader
+        The same for files.
     paths : tuple of pathlib.Path
         The file of each strip.
     skipped : tuple of (pathlib.Path, str)
@@ -74,25 +139,9 @@ class StripAudio(FileStrips):
         config: LogMel | None = None,
         on_error: OnError = "raise",
     ) -> None:
-        import_scipy("io.wavfile")  # a missing library should not wait for the first strip
-        self.config = as_log_mel(config)
-        super().__init__(
-            paths,
-            targets=targets,
-            labels=labels,
-            height=self.config.n_mels,
-            channels=1,
-            on_error=on_error,
-        )
-
-    def length_in(self, path: Path) -> int:
-        """Columns, from the header of a file."""
-        header = read_wav_header(path)
-        return _frames(path, header.samples_at(self.config.sample_rate), self.config)
-
-    def decode(self, path: Path) -> NDArray[np.uint8]:
-        """Read a file."""
-        return read_audio(path, self.config)
+        reader = SoundReader(as_log_mel(config))
+        self.config = reader.config
+        super().__init__(reader.measured(paths, targets, on_error), reader=reader, labels=labels)
 
 
 def as_log_mel(config: LogMel | None) -> LogMel:

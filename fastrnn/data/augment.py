@@ -172,7 +172,7 @@ class StripAugmented(StripDataset):
     Strip ``i`` depends on ``(config, seed, epoch, i)`` only: not on the order of access, nor on
     the process that reads it. Its width is known without reading it. All changes of place are one
     affine map, applied to all channels with bilinear interpolation. The frames of a video (a
-    dataset with the attribute ``frame_width``) are all changed alike, and keep their width.
+    dataset whose ``frame_width`` is not None) are all changed alike, and keep their width.
     If the channels that brightness, contrast and noise are for are all zero, as those of a
     modality that is missing, they stay so.
 
@@ -208,7 +208,7 @@ class StripAugmented(StripDataset):
         self.config = config
         key = (natural_int("seed", seed), natural_int("epoch", epoch), _STREAM)
         self._drawn = _draw(config, len(dataset), key)
-        frame_width: int | None = getattr(dataset, "frame_width", None)
+        self.frame_width = frame_width = dataset.frame_width
         self._maps = _affine_maps(self._drawn, dataset, frame_width)
         self._coloured = [c for c in range(dataset.channels) if c not in config.geometric_only]
         super().__init__(
@@ -218,8 +218,6 @@ class StripAugmented(StripDataset):
             height=dataset.height,
             channels=dataset.channels,
         )
-        if frame_width is not None:
-            self.frame_width = frame_width
 
     def read_strip(self, index: int) -> Tensor:
         """Read it from the dataset behind, and change it."""

@@ -41,6 +41,7 @@ class StripChannels(StripDataset):
             raise ValueError("channels is empty; keep at least one")
         check_range("channels", self.kept, 0, dataset.channels - 1)
         self.dataset = dataset
+        self.frame_width = dataset.frame_width
         super().__init__(
             labels=dataset.labels,
             targets=dataset.targets,

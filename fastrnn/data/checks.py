@@ -3,7 +3,7 @@
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,9 @@ IntArray = NDArray[np.int64]
 
 ValueRange = tuple[float, float]
 """Lowest and highest value of a scale."""
+
+OnError = Literal["raise", "skip"]
+"""What is done about files that can't be read."""
 
 
 def positive_int(name: str, value: Any) -> int:
@@ -25,6 +28,8 @@ def natural_int(name: str, value: Any) -> int:
 
 
 def _int_from(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}, but must be an integer")
     try:
         number = operator.index(value)
     except TypeError:
@@ -37,7 +42,7 @@ def _int_from(name: str, value: Any, least: int) -> int:
 def check_value_range(name: str, value: Any) -> ValueRange:
     """``value`` as two finite floats, the lower one first, or an error that names it."""
     try:
-        low, high = (float(end) for end in value)
+        low, high = (finite_number(name, end) for end in value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} is {value!r}, but must be a pair of numbers (low, high)") from None
     if not (low < high and math.isfinite(high - low)):

@@ -33,6 +33,11 @@ class StripDataset(Dataset[tuple[Tensor, int]], ABC):
     height, channels
         Rows and channels of every strip.
 
+    Attributes
+    ----------
+    frame_width : int or None
+        Columns of a frame, if strips are clips: their frames side by side.
+
     Raises
     ------
     ValueError, TypeError
@@ -44,6 +49,7 @@ class StripDataset(Dataset[tuple[Tensor, int]], ABC):
     lengths: IntArray
     height: int
     channels: int
+    frame_width: int | None = None
 
     def __init__(
         self,

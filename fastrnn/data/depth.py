@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastrnn.data.checks import ValueRange, check_value_range, listed, positive_int
-from fastrnn.data.files import FileStrips, OnError
-from fastrnn.data.folder import class_files
+from fastrnn.data.checks import OnError, ValueRange, check_value_range, listed, positive_int
+from fastrnn.data.finding import FileKind, StripKind
 from fastrnn.data.image import (
     IMAGE_SUFFIXES,
     StripDecodeError,
@@ -21,11 +21,112 @@ from fastrnn.data.image import (
     scaled_width,
 )
 from fastrnn.data.image_modes import upright
+from fastrnn.data.keeping import Keep
+from fastrnn.data.reading import FileStrips, StripReader, check_kept
 
 Missing = Literal["raise", "zeros"]
 
 NO_READING = 0
 """Depth of a pixel that the sensor has no reading for; what it read is 1 .. 255."""
+
+
+@dataclass(frozen=True)
+class DepthReader(StripReader):
+    """How a picture and the depth map beside it become a strip; see `StripDepth`.
+
+    Parameters
+    ----------
+    depth_range, height, channels, depth_ending, missing
+        As for `StripDepth`.
+    max_width, keep
+        As of `StripReader`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a setting is wrong.
+
+    Examples
+    --------
+    >>> DepthReader(depth_range=(500, 4500)).channels
+    4
+    """
+
+    kind: ClassVar[StripKind] = "depth"
+    files: ClassVar[FileKind] = "images"
+
+    depth_range: ValueRange
+    height: int = 28
+    channels: int = 4
+    depth_ending: str = ".depth.png"
+    missing: Missing = "raise"
+    max_width: int | None = None
+    keep: Keep = "head"
+
+    def __post_init__(self) -> None:
+        if self.channels not in (2, 4):
+            raise ValueError(
+                f"channels is {self.channels!r}, but must be 2 (grey and depth) or 4 (RGB and "
+                "depth)"
+            )
+        if self.missing not in get_args(Missing):
+            raise ValueError(f'missing is {self.missing!r}, but must be "raise" or "zeros"')
+        _check_ending(self.depth_ending)
+        pair = check_value_range("depth_range", self.depth_range)
+        object.__setattr__(self, "depth_range", pair)
+        positive_int("height", self.height)
+        check_kept(self.max_width, self.keep)
+
+    def full_width(self, path: Path) -> int:
+        """Width after scaling, from the headers of a picture and its depth map."""
+        size = read_image_size(path)
+        depth = self.depth_of(path)
+        if depth is not None:
+            _check_size(path, size, depth)
+        return scaled_width(*size, self.height)
+
+    def decode(self, path: Path) -> NDArray[np.uint8]:
+        """Decode a picture and its depth map."""
+        picture = read_image(path, self.height, self.channels - 1)
+        strip = np.zeros((self.channels, *picture.shape[1:]), np.uint8)
+        strip[:-1] = picture
+        depth = self.depth_of(path)
+        if depth is not None:
+            size = (strip.shape[2], strip.shape[1])
+            strip[-1] = _read_depth(depth, self.depth_range, size, read_orientation(path))
+        return strip
+
+    def depth_of(self, picture: Path) -> Path | None:
+        """Depth map of a picture, None if it may be missing and is."""
+        path = picture.with_name(picture.stem + self.depth_ending)
+        if path == picture:
+            raise ValueError(
+                f"depth_ending is {self.depth_ending!r}, by which {path} is its own depth map"
+            )
+        if path.exists():
+            return path
+        if self.missing == "zeros":
+            return None
+        raise StripDecodeError(
+            path, f'the depth map of {picture.name} does not exist; missing="zeros" allows that'
+        )
+
+    def strips_among(self, paths: Iterable[Path]) -> list[Path]:
+        """Leave out depth maps."""
+        return [path for path in paths if not path.name.endswith(self.depth_ending)]
+
+    def files_by_class(
+        self, root: str | os.PathLike[str], labels: Sequence[str] | None
+    ) -> tuple[list[Path], list[int], tuple[str, ...]]:
+        """Pictures in class folders; see `StripReader.files_by_class`."""
+        paths, targets, names = super().files_by_class(root, labels)
+        target_of = dict(zip(paths, targets, strict=True))
+        pictures = self.strips_among(paths)
+        if alone := set(targets) - {target_of[path] for path in pictures}:
+            raise ValueError(
+                f"there are depth maps, but no pictures of class {names[min(alone)]!r} in {root}"
+            )
+        return pictures, [target_of[path] for path in pictures], names
 
 
 class StripDepth(FileStrips):
@@ -65,6 +166,8 @@ class StripDepth(FileStrips):
         The picture of each strip.
     depth_paths : tuple of (pathlib.Path or None)
         Its depth map, None where it is missing.
+    reader : DepthReader
+        How files become strips.
     skipped : tuple of (pathlib.Path, str)
         Files left out, with the reason.
 
@@ -107,30 +210,16 @@ class StripDepth(FileStrips):
         missing: Missing = "raise",
         on_error: OnError = "raise",
     ) -> None:
-        if channels not in (2, 4):
-            raise ValueError(
-                f"channels is {channels!r}, but must be 2 (grey and depth) or 4 (RGB and depth)"
-            )
-        if missing not in get_args(Missing):
-            raise ValueError(f'missing is {missing!r}, but must be "raise" or "zeros"')
-        _check_ending(depth_ending)
-        self.depth_range = check_value_range("depth_range", depth_range)
-        self._depth_ending, self._missing = depth_ending, missing
-        super().__init__(
-            paths,
-            targets=targets,
-            labels=labels,
-            height=positive_int("height", height),
-            channels=channels,
-            on_error=on_error,
-        )
-        self.depth_paths = tuple(self._depth_of(path) for path in self.paths)
+        reader = DepthReader(depth_range, height, channels, depth_ending, missing)
+        super().__init__(reader.measured(paths, targets, on_error), reader=reader, labels=labels)
+        self.depth_paths = tuple(reader.depth_of(path) for path in self.paths)
 
     @classmethod
     def from_folder(
         cls,
         root: str | os.PathLike[str],
         *,
+        depth_range: ValueRange,
         depth_ending: str = ".depth.png",
         labels: Sequence[str] | None = None,
         **options: Any,
@@ -141,68 +230,27 @@ class StripDepth(FileStrips):
         ----------
         root, labels
             As for `StripFolder`.
-        depth_ending, **options
+        depth_range, depth_ending, **options
             As for `StripDepth`. Files with this ending are no pictures.
         """
-        _check_ending(depth_ending)
-        paths, targets, names = class_files(Path(root), "images", labels)
-        pictures = [
-            (path, target)
-            for path, target in zip(paths, targets, strict=True)
-            if not path.name.endswith(depth_ending)
-        ]
-        if alone := set(targets) - {target for _, target in pictures}:
-            raise ValueError(
-                f"there are depth maps, but no pictures of class {names[min(alone)]!r} in {root}"
-            )
+        reader = DepthReader(depth_range, depth_ending=depth_ending)
+        paths, targets, names = reader.files_by_class(root, labels)
         return cls(
-            [path for path, _ in pictures],
-            targets=[target for _, target in pictures],
+            paths,
+            targets=targets,
             labels=names,
+            depth_range=depth_range,
             depth_ending=depth_ending,
             **options,
         )
 
-    def length_in(self, path: Path) -> int:
-        """Width after scaling, from the headers of a picture and its depth map."""
-        size = read_image_size(path)
-        depth = self._depth_of(path)
-        if depth is not None:
-            _check_size(path, size, depth)
-        return scaled_width(*size, self.height)
-
-    def decode(self, path: Path) -> NDArray[np.uint8]:
-        """Decode a picture and its depth map."""
-        picture = read_image(path, self.height, self.channels - 1)
-        strip = np.zeros((self.channels, *picture.shape[1:]), np.uint8)
-        strip[:-1] = picture
-        depth = self._depth_of(path)
-        if depth is not None:
-            size = (strip.shape[2], strip.shape[1])
-            strip[-1] = _read_depth(depth, self.depth_range, size, read_orientation(path))
-        return strip
-
-    def _depth_of(self, picture: Path) -> Path | None:
-        return _depth_path(picture, self._depth_ending, self._missing)
-
 
 def _check_ending(ending: str) -> None:
+    if not isinstance(ending, str):
+        raise TypeError(f"depth_ending is {ending!r}, but must be a string")
     if Path(f"a{ending}").suffix.lower() not in IMAGE_SUFFIXES:
         endings = listed(sorted(IMAGE_SUFFIXES), len(IMAGE_SUFFIXES))
         raise ValueError(f"depth_ending is {ending!r}, but must end with one of {endings}")
-
-
-def _depth_path(picture: Path, ending: str, missing: Missing) -> Path | None:
-    path = picture.with_name(picture.stem + ending)
-    if path == picture:
-        raise ValueError(f"depth_ending is {ending!r}, by which {path} is its own depth map")
-    if path.exists():
-        return path
-    if missing == "zeros":
-        return None
-    raise StripDecodeError(
-        path, f'the depth map of {picture.name} does not exist; missing="zeros" allows that'
-    )
 
 
 def _check_size(picture: Path, picture_size: tuple[int, int], depth: Path) -> None:

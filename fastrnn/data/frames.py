@@ -1,13 +1,11 @@
 """Frames side by side, and which frames of a clip to take."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from torch import Tensor
 
 from fastrnn.data.checks import positive_int
-
-Keep = Literal["head", "tail", "centre"]
+from fastrnn.data.keeping import Keep, check_keep, kept_start
 
 
 @dataclass(frozen=True)
@@ -43,16 +41,14 @@ class FrameChoice:
         positive_int("stride", self.stride)
         if self.max_frames is not None:
             positive_int("max_frames", self.max_frames)
-        if self.keep not in get_args(Keep):
-            raise ValueError(f'keep is {self.keep!r}, but must be "head", "tail" or "centre"')
+        check_keep(self.keep)
 
     def of(self, total: int) -> range:
         """Numbers of the frames to take of ``total``."""
         every = range(0, total, self.stride)
         if self.max_frames is None or len(every) <= self.max_frames:
             return every
-        surplus = len(every) - self.max_frames
-        start = {"head": 0, "tail": surplus, "centre": surplus // 2}[self.keep]
+        start = kept_start(len(every) - self.max_frames, self.keep)
         return every[start : start + self.max_frames]
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from fastrnn.data.checks import listed
 from fastrnn.data.dataset import UNLABELLED, StripDataset
 from fastrnn.data.export import UNLABELLED_FOLDER
-from fastrnn.data.files import StripFiles
-from fastrnn.data.folder import existing_folder, images_in
+from fastrnn.data.finding import existing_folder, images_in
 from fastrnn.data.image import IMAGE_SUFFIXES, StripDecodeError, read_unscaled
+from fastrnn.data.reading import FileStrips
 from fastrnn.data.report import DatasetReport, SeenPart, SeenStrip, counted, make_report
 from fastrnn.data.shards import StripShards
 
@@ -62,7 +62,7 @@ def inspect_dataset(
     parts: list[SeenPart] = []
     for part_name, dataset in named.items():
         parts.append(part := SeenPart(part_name, dataset.labels))
-        if isinstance(dataset, StripFiles | StripShards):
+        if isinstance(dataset, FileStrips | StripShards):
             part.unreadable.extend((str(path), reason) for path, reason in dataset.skipped)
         mode = _MODES.get(dataset.channels, f"{dataset.channels} channels")
         for index in range(len(dataset)):
@@ -172,7 +172,7 @@ def _seen(name: str, label: str | None, mode: str, pixels: NDArray[np.uint8]) ->
 
 
 def _strip_name(dataset: StripDataset, index: int) -> str:
-    if isinstance(dataset, StripFiles):
+    if isinstance(dataset, FileStrips):
         return str(dataset.paths[index])
     if isinstance(dataset, StripShards):
         return f"{dataset.paths[dataset.shard_numbers[index]]}: {dataset.keys[index]}"

@@ -139,6 +139,24 @@ class NpzShard(Shard):
         return rows
 
 
+def stored_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Channels and rows of the strips in an NPZ shard.
+
+    Raises
+    ------
+    StripDecodeError
+        If it is none.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            shape = _header(archive, "strips").shape
+    except _NPZ_ERRORS as error:
+        raise StripDecodeError(path, f"not an NPZ shard ({error})") from error
+    if len(shape) != 3 or 0 in shape[1:]:
+        raise StripDecodeError(path, f"array 'strips' is {list(shape)}, not [columns, C, H]")
+    return shape[1], shape[2]
+
+
 @dataclass(frozen=True)
 class _Content:
     """What an NPZ file holds, without the pixels; `offset` is the byte where these begin."""

@@ -130,6 +130,19 @@ def shard_paths(paths: ShardPaths) -> list[Path]:
     return list(found)
 
 
+def holds_shards(source: str | os.PathLike[str]) -> bool:
+    """Whether a source is a shard or a pattern of some by its ending, or a folder of shards.
+
+    A folder of shards has some directly in it, and no folders.
+    """
+    path = Path(source)
+    if not path.is_dir():
+        return path.suffix.lower() in SHARD_SUFFIXES
+    inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    is_shard = (entry.suffix.lower() in SHARD_SUFFIXES for entry in inside)
+    return any(is_shard) and not any(entry.is_dir() for entry in inside)
+
+
 def _expanded(pattern: str) -> Iterator[Path]:
     path = Path(pattern)
     if path.is_dir():

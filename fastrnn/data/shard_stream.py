@@ -12,8 +12,7 @@ from torch import Tensor
 
 from fastrnn.data.arrays import StripArrays
 from fastrnn.data.batching import StripBatch, collate, plan_batches
-from fastrnn.data.checks import IntArray, natural_int, positive_int
-from fastrnn.data.files import OnError
+from fastrnn.data.checks import IntArray, OnError, natural_int, positive_int
 from fastrnn.data.image import StripDecodeError
 from fastrnn.data.shard_samples import (
     Classes,

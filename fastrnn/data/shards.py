@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastrnn.data.checks import positive_int
+from fastrnn.data.checks import OnError, positive_int
 from fastrnn.data.dataset import StripDataset
-from fastrnn.data.files import OnError
 from fastrnn.data.image import StripDecodeError
 from fastrnn.data.npz_shards import NpzShard
 from fastrnn.data.shard_samples import (

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastrnn.data.checks import finite_number, positive_int
 
+_MOST_RATE = 768_000  # samples a second of the fastest converters for sound
+
 
 @dataclass(frozen=True)
 class LogMel:
@@ -18,7 +20,7 @@ class LogMel:
     Parameters
     ----------
     sample_rate
-        Samples a second; sound of another rate is resampled to it.
+        Samples a second, at most 768,000; sound of another rate is resampled to it.
     window
         Length of the Hann window that a column is computed from, in seconds, at most 1.
     hop
@@ -53,7 +55,8 @@ class LogMel:
     dynamic_range: float = 60.0
 
     def __post_init__(self) -> None:
-        positive_int("sample_rate", self.sample_rate)
+        if positive_int("sample_rate", self.sample_rate) > _MOST_RATE:
+            raise ValueError(f"sample_rate is {self.sample_rate}, but must be at most {_MOST_RATE}")
         positive_int("n_mels", self.n_mels)
         _check_above_zero("window", self.window, 1, "1 (seconds)")
         _check_above_zero("hop", self.hop, self.window, f"the window, {self.window}")

@@ -2,23 +2,127 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from fastrnn.data.checks import IntArray, positive_int
-from fastrnn.data.dataset import StripDataset
-from fastrnn.data.files import OnError, measure_files
-from fastrnn.data.folder import class_files, find_files
-from fastrnn.data.frames import FrameChoice, Keep, frames_to_strip
-from fastrnn.data.video_decoding import count_frames, read_frame_size, read_frames, require_pyav
+from fastrnn.data.checks import IntArray, OnError, positive_int
+from fastrnn.data.finding import FileKind, StripKind, class_files, find_files
+from fastrnn.data.frames import FrameChoice, frames_to_strip
+from fastrnn.data.image import IMAGE_SUFFIXES, StripDecodeError
+from fastrnn.data.keeping import Keep
+from fastrnn.data.reading import FileStrips, StripReader, measure_files
+from fastrnn.data.video_decoding import (
+    VIDEO_SUFFIXES,
+    count_frames,
+    read_frame_size,
+    read_frames,
+    require_pyav,
+)
+
+_MOST_COLUMNS = 2**16  # of a frame; beyond it is a slip or damage
 
 
-class StripVideo(StripDataset):
+@dataclass(frozen=True)
+class VideoReader(StripReader):
+    """How a video file becomes a strip: frames side by side, all scaled to one size.
+
+    Parameters
+    ----------
+    height, channels
+        As for `StripVideo`.
+    frame_width
+        Columns of every frame. By default the width that keeps the aspect of the file, or, where
+        a list of files is opened, of the first one.
+    stride, max_frames, keep
+        As for `StripVideo`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a setting is wrong.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> frames = [Image.new("L", (80, 56), level) for level in (0, 90, 180)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     frames[0].save(f"{folder}/wave.gif", save_all=True, append_images=frames[1:])
+    ...     VideoReader(height=28, stride=2).read(f"{folder}/wave.gif").shape
+    (1, 28, 80)
+    """
+
+    kind: ClassVar[StripKind] = "videos"
+    files: ClassVar[FileKind] = "videos"
+
+    height: int = 28
+    channels: int = 1
+    frame_width: int | None = None
+    stride: int = 1
+    max_frames: int | None = None
+    keep: Keep = "head"
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels is {self.channels!r}, but must be 1 (grey) or 3 (RGB)")
+        width = self.frame_width
+        if width is not None and positive_int("frame_width", width) > _MOST_COLUMNS:
+            raise ValueError(f"frame_width is {width}, but must be at most {_MOST_COLUMNS}")
+        positive_int("height", self.height)
+        FrameChoice(self.stride, self.max_frames, self.keep)
+
+    @property
+    def choice(self) -> FrameChoice:
+        """Which frames of a clip are taken."""
+        return FrameChoice(self.stride, self.max_frames, self.keep)
+
+    def require(self) -> None:
+        """See `StripReader.require`: PyAV."""
+        require_pyav()
+
+    def full_width(self, path: Path) -> int:
+        """Columns of all frames that are taken; counts them."""
+        return len(self.choice.of(self.count(path))) * self.for_file(path)
+
+    def decode(self, path: Path) -> NDArray[np.uint8]:
+        """Decode a clip."""
+        return self.clip(path, self.count(path))
+
+    def count(self, path: Path, *, decode: bool = False) -> int:
+        """Count the frames of a clip, as `count_frames`; an image is none."""
+        if path.suffix.lower() in IMAGE_SUFFIXES - VIDEO_SUFFIXES:  # FFmpeg would take it for one
+            raise StripDecodeError(path, "is an image by its ending, not a video")
+        return count_frames(path, decode=decode)
+
+    def clip(self, path: Path, total: int) -> NDArray[np.uint8]:
+        """Decode a clip of so many frames."""
+        size = (self.height, self.for_file(path))
+        frames = read_frames(path, self.choice.of(total), total, size, self.channels)
+        return frames_to_strip(torch.from_numpy(frames)).numpy()
+
+    def for_file(self, path: Path) -> int:
+        """Columns of a frame of a file."""
+        return self.frame_width or _width_of_aspect(path, self.height)
+
+    def open_files(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        targets: ArrayLike | None = None,
+        labels: Sequence[str] = (),
+        on_error: OnError = "raise",
+    ) -> "StripVideo":
+        """Open a list of clips; see `StripReader.open_files`."""
+        return StripVideo(paths, targets=targets, labels=labels, on_error=on_error, **vars(self))
+
+
+class StripVideo(FileStrips):
     """Strips that are video clips, decoded when they are asked for, with PyAV.
 
     A strip shows the frames of a clip side by side, in the order in which they are seen. All
@@ -57,6 +161,8 @@ class StripVideo(StripDataset):
         Columns of every frame: the strip's column ``t * frame_width`` is where frame ``t`` begins.
     frames : numpy.ndarray
         int64 ``[N]``, frames in each strip.
+    reader : VideoReader
+        How files become strips, with the width of a frame.
     paths : tuple of pathlib.Path
         The file of each strip.
     skipped : tuple of (pathlib.Path, str)
@@ -104,23 +210,17 @@ class StripVideo(StripDataset):
         keep: Keep = "head",
         on_error: OnError = "raise",
     ) -> None:
-        height = _checked_size(height, channels, frame_width)
-        self.choice = FrameChoice(stride, max_frames, keep)
-        require_pyav()
+        reader = VideoReader(height, channels, frame_width, stride, max_frames, keep)
+        reader.require()
         files = measure_files(
-            paths, targets, on_error, lambda path: count_frames(path, decode=on_error == "skip")
+            paths, targets, on_error, lambda path: reader.count(path, decode=on_error == "skip")
         )
-        self.paths = files.paths
-        self.skipped = files.skipped
+        self.frame_width = reader.for_file(files.paths[0])
         self._totals = files.measures
-        self.frames: IntArray = np.array([len(self.choice.of(int(n))) for n in self._totals])
-        self.frame_width = frame_width or _width_of_aspect(files.paths[0], height)
+        self.frames: IntArray = np.array([len(reader.choice.of(int(n))) for n in self._totals])
+        self._clips = replace(reader, frame_width=self.frame_width)
         super().__init__(
-            labels=labels,
-            targets=files.targets,
-            lengths=self.frames * self.frame_width,
-            height=height,
-            channels=channels,
+            files, reader=self._clips, labels=labels, lengths=self.frames * self.frame_width
         )
 
     @classmethod
@@ -145,10 +245,7 @@ class StripVideo(StripDataset):
 
     def read_strip(self, index: int) -> Tensor:
         """Decode the clip of strip ``index``."""
-        total = int(self._totals[index])
-        size = (self.height, self.frame_width)
-        pixels = read_frames(self.paths[index], self.choice.of(total), total, size, self.channels)
-        return frames_to_strip(torch.from_numpy(pixels))
+        return torch.from_numpy(self._clips.clip(self.paths[index], int(self._totals[index])))
 
 
 def read_video(
@@ -180,25 +277,17 @@ def read_video(
     StripDecodeError, ValueError, TypeError, ModuleNotFoundError
         As for `StripVideo`.
     """
-    height = _checked_size(height, channels, frame_width)
-    choice = FrameChoice(stride, max_frames, keep)
-    require_pyav()
-    total = count_frames(path)
-    size = (height, frame_width or _width_of_aspect(path, height))
-    return torch.from_numpy(read_frames(path, choice.of(total), total, size, channels))
+    reader = VideoReader(height, channels, frame_width, stride, max_frames, keep)
+    reader.require()
+    path = Path(path)
+    total = reader.count(path)
+    size = (height, reader.for_file(path))
+    return torch.from_numpy(read_frames(path, reader.choice.of(total), total, size, channels))
 
 
 def find_videos(folder: str | os.PathLike[str]) -> list[Path]:
     """Video files in a folder and the folders in it, by their endings; see `find_files`."""
     return find_files(folder, "videos")
-
-
-def _checked_size(height: int, channels: int, frame_width: int | None) -> int:
-    if channels not in (1, 3):
-        raise ValueError(f"channels is {channels!r}, but must be 1 (grey) or 3 (RGB)")
-    if frame_width is not None:
-        positive_int("frame_width", frame_width)
-    return positive_int("height", height)
 
 
 def _width_of_aspect(path: str | os.PathLike[str], height: int) -> int:

@@ -2,7 +2,7 @@
 
 import mmap
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +12,8 @@ from torch import Tensor
 from fastrnn.data.batching import StripBatches, batch_ends
 from fastrnn.data.checks import IntArray, check_range, int_array, positive_int
 from fastrnn.data.dataset import StripDataset
+from fastrnn.data.keeping import Keep, check_keep, kept_start
 from fastrnn.data.windows import check_window, count_windows
-
-Keep = Literal["head", "tail", "centre"]
 
 
 class StripSubset(StripDataset):
@@ -28,6 +27,8 @@ class StripSubset(StripDataset):
         ``[M]`` positions in ``dataset``; repetition is allowed.
     targets
         ``[M]`` targets that replace the dataset's own (pseudo-labels, or -1 to hide labels).
+    labels
+        Class names that replace the dataset's own, together with ``targets``.
 
     Examples
     --------
@@ -39,13 +40,21 @@ class StripSubset(StripDataset):
     """
 
     def __init__(
-        self, dataset: StripDataset, indices: ArrayLike, targets: ArrayLike | None = None
+        self,
+        dataset: StripDataset,
+        indices: ArrayLike,
+        targets: ArrayLike | None = None,
+        *,
+        labels: Sequence[str] | None = None,
     ) -> None:
+        if labels is not None and targets is None:
+            raise ValueError("labels are given without the targets that they are for")
         self.dataset = dataset
+        self.frame_width = dataset.frame_width
         self.indices = int_array("indices", indices)
         check_range("indices", self.indices, 0, len(dataset) - 1)
         super().__init__(
-            labels=dataset.labels,
+            labels=dataset.labels if labels is None else labels,
             targets=dataset.targets[self.indices] if targets is None else targets,
             lengths=dataset.lengths[self.indices],
             height=dataset.height,
@@ -63,7 +72,7 @@ class StripConcat(StripDataset):
     Parameters
     ----------
     datasets
-        At least one; all with the same ``labels``, ``height`` and ``channels``.
+        At least one; all with the same ``labels``, ``height``, ``channels`` and ``frame_width``.
 
     Examples
     --------
@@ -79,13 +88,14 @@ class StripConcat(StripDataset):
             raise ValueError("datasets is empty; give at least one dataset")
         first = self.datasets[0]
         for number, other in enumerate(self.datasets):
-            for name in ("labels", "height", "channels"):
+            for name in ("labels", "height", "channels", "frame_width"):
                 ours, theirs = getattr(first, name), getattr(other, name)
                 if ours != theirs:
                     raise ValueError(
                         f"datasets[{number}].{name} is {theirs}, but datasets[0].{name} is {ours}; "
                         f"open both with the same {name}"
                     )
+        self.frame_width = first.frame_width
         self._starts = np.cumsum([0] + [len(dataset) for dataset in self.datasets])
         super().__init__(
             labels=first.labels,
@@ -95,10 +105,15 @@ class StripConcat(StripDataset):
             channels=first.channels,
         )
 
+    def place_of(self, index: int) -> tuple[int, int]:
+        """Which dataset strip ``index`` is in, and its position there."""
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return number, index - int(self._starts[number])
+
     def read_strip(self, index: int) -> Tensor:
         """Read it from the dataset that it falls in."""
-        number = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return self.datasets[number].read_strip(index - int(self._starts[number]))
+        number, inside = self.place_of(index)
+        return self.datasets[number].read_strip(inside)
 
 
 class StripCache(StripDataset):
@@ -130,6 +145,7 @@ class StripCache(StripDataset):
             channels=dataset.channels,
         )
         self.dataset = dataset
+        self.frame_width = dataset.frame_width
         sizes = self.lengths * (self.channels * self.height)
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
         self._allocate()
@@ -183,11 +199,9 @@ class StripTruncate(StripDataset):
     def __init__(self, dataset: StripDataset, max_width: int, keep: Keep = "head") -> None:
         self.dataset = dataset
         self.max_width = positive_int("max_width", max_width)
-        if keep not in get_args(Keep):
-            raise ValueError(f'keep is {keep!r}, but must be "head", "tail" or "centre"')
+        check_keep(keep)
         lengths = np.minimum(dataset.lengths, self.max_width)
-        lost = dataset.lengths - lengths
-        self._starts = {"head": 0 * lost, "tail": lost, "centre": lost // 2}[keep]
+        self._starts = kept_start(dataset.lengths - lengths, keep)
         super().__init__(
             labels=dataset.labels,
             targets=dataset.targets,
@@ -249,6 +263,10 @@ class StripWindows(StripDataset):
     ) -> None:
         self.dataset = dataset
         self.size, self.stride = check_window(size, stride)
+        if dataset.frame_width and not (
+            self.size % dataset.frame_width or self.stride % dataset.frame_width
+        ):
+            self.frame_width = dataset.frame_width
         counts = count_windows(dataset.lengths, self.size, self.stride)
         strip_of = np.repeat(np.arange(len(dataset)), counts)
         numbers = np.arange(len(strip_of)) - np.repeat(np.cumsum(counts) - counts, counts)

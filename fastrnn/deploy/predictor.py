@@ -1,8 +1,7 @@
-"""Predictor: classifies image files and arrays with a saved model."""
+"""Predictor: classifies files and arrays with a saved model."""
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,18 +13,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastrnn.data import UNLABELLED, StripArrays, StripDecodeError
-from fastrnn.data.checks import ValueRange, check_value_range
-from fastrnn.data.image import read_image
+from fastrnn.data import UNLABELLED, StripArrays, StripDataset, StripDecodeError
+from fastrnn.data.reading import StripReader
+from fastrnn.deploy.reading import check_fits, model_reader
 from fastrnn.models import EncoderClassifier
 from fastrnn.training.config import DEFAULT_MAX_PADDED_STEPS
 from fastrnn.training.evaluation import predict_probabilities
 
 StripLike: TypeAlias = str | os.PathLike[str] | NDArray[np.generic] | Tensor
 
-_Item = TypeVar("_Item")
+_Key = TypeVar("_Key")
+_Content = TypeVar("_Content")
 
-_CHUNK = 256  # files decoded and predicted together: enough to find neighbours of similar length
+# Files decoded and predicted together: enough to find neighbours of similar length. Those of a
+# chunk have so many bytes of pixels, or the last one makes them more.
+_CHUNK = 256
+_CHUNK_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -60,21 +63,24 @@ class Predictor:
         Where the model runs.
     max_padded_steps
         Budget of a batch: number of strips times the columns of its longest strip.
-    value_range
-        The two values of the files that become 0 and 255, the same as in training; see
-        `StripFiles`. Arrays are not mapped.
+    reader
+        How files become strips. By default as in the model's training, if the model says how;
+        otherwise files are images.
 
     Attributes
     ----------
     model : EncoderClassifier
         The model, in evaluation mode.
+    reader : StripReader or None
+        How files become strips; None if that is not known.
     labels : tuple of str
         The classes it knows.
 
     Raises
     ------
     fastrnn.models.BundleError
-        If ``bundle`` holds no model that can be loaded; a ValueError.
+        If ``bundle`` holds no model that can be loaded, or ``reader`` does not fit the model; a
+        ValueError.
 
     Examples
     --------
@@ -91,15 +97,17 @@ class Predictor:
         *,
         device: torch.device | str = "cpu",
         max_padded_steps: int = DEFAULT_MAX_PADDED_STEPS,
-        value_range: ValueRange | None = None,
+        reader: StripReader | None = None,
     ) -> None:
-        if value_range is not None:
-            value_range = check_value_range("value_range", value_range)
-        self._value_range = value_range
         if isinstance(bundle, EncoderClassifier):
             self.model = bundle.to(device).eval()
         else:
             self.model = EncoderClassifier.load(bundle, map_location=device)
+        if reader is None:
+            self.reader = model_reader(self.model)
+        else:
+            check_fits(reader, self.model)
+            self.reader = reader
         self.labels = self.model.labels
         self._height = self.model.config.height
         self._channels = self.model.config.in_channels
@@ -111,9 +119,8 @@ class Predictor:
         Parameters
         ----------
         strips
-            Image files, or arrays ``[H, W]`` or ``[C, H, W]`` of uint8 or of floats in [0, 1]. All
-            are scaled to the model's height with their aspect kept; files are made grey or RGB
-            as the model needs it.
+            Files, which the reader reads, or arrays ``[H, W]`` or ``[C, H, W]`` of uint8 or of
+            floats in [0, 1], which are scaled to the model's height with their aspect kept.
 
         Returns
         -------
@@ -125,19 +132,22 @@ class Predictor:
         StripDecodeError
             If a file can't be read; a ValueError that names it.
         ValueError, TypeError
-            If an array is not a strip, or has other channels than the model.
+            If an array is not a strip, or has other channels than the model; or if there are files,
+            and the model does not say how to read them.
+        ModuleNotFoundError
+            If a library is missing that reads such files.
         """
         if isinstance(strips, (str, os.PathLike)):
             raise TypeError(f"strips is {strips!r}, but must be a sequence of files or arrays")
         predictions: list[Prediction] = []
-        for chunk in _chunks(strips):
-            predictions += self._predict_pixels([self._pixels(strip) for strip in chunk])
+        for chunk in _chunks((None, self._pixels(strip)) for strip in strips):
+            predictions += self._predict_pixels([pixels for _, pixels in chunk])
         return predictions
 
     def predict_files(
         self, paths: Iterable[str | os.PathLike[str]]
     ) -> Iterator[tuple[Path, Prediction | StripDecodeError]]:
-        """Classify image files one after the other, going on after those that can't be read.
+        """Classify files one after the other, going on after those that can't be read.
 
         Memory stays small however many files there are.
 
@@ -152,41 +162,68 @@ class Predictor:
             The file.
         outcome : Prediction or StripDecodeError
             The prediction, or what was wrong with the file.
+
+        Raises
+        ------
+        ValueError, ModuleNotFoundError
+            If it is not known how to read files, or a library is missing that reads them.
         """
-        for chunk in _chunks(paths):
-            read = [(Path(path), self._read(path)) for path in chunk]
-            pixels = [content for _, content in read if isinstance(content, np.ndarray)]
+        for chunk in _chunks((Path(path), self._read_or_error(path)) for path in paths):
+            pixels = [content for _, content in chunk if isinstance(content, np.ndarray)]
             predictions = iter(self._predict_pixels(pixels))
-            for path, content in read:
+            for path, content in chunk:
                 yield path, next(predictions) if isinstance(content, np.ndarray) else content
 
-    def _decode(self, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-        return read_image(path, self._height, self._channels, self._value_range)
+    def predict_dataset(self, strips: StripDataset) -> list[Prediction]:
+        """Classify all strips of a dataset, in their order.
 
-    def _read(self, path: str | os.PathLike[str]) -> NDArray[np.uint8] | StripDecodeError:
+        Parameters
+        ----------
+        strips
+            Of the model's height and channels; their targets are not looked at.
+
+        Raises
+        ------
+        StripDecodeError
+            If a strip can't be read.
+        ValueError
+            If they have another height or other channels.
+        """
+        for name, found, needed in (
+            ("rows", strips.height, self._height),
+            ("channels", strips.channels, self._channels),
+        ):
+            if found != needed:
+                raise ValueError(f"the strips have {found} {name}, but the model needs {needed}")
+        probabilities = predict_probabilities(
+            self.model, strips, max_padded_steps=self._max_padded_steps
+        )
+        return [self._prediction(row) for row in probabilities.tolist()]
+
+    def _read(self, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+        if self.reader is None:
+            raise ValueError(
+                f"the model does not say how files become its strips of {self._channels} channels: "
+                "give reader=, or arrays"
+            )
+        return self.reader.read(path)
+
+    def _read_or_error(self, path: str | os.PathLike[str]) -> NDArray[np.uint8] | StripDecodeError:
         try:
-            return self._decode(path)
+            return self._read(path)
         except StripDecodeError as error:
             return error
 
     def _pixels(self, strip: StripLike) -> NDArray[np.generic]:
         if isinstance(strip, (str, os.PathLike)):
-            return self._decode(strip)
+            return self._read(strip)
         return strip.detach().cpu().numpy() if isinstance(strip, Tensor) else np.asarray(strip)
 
     def _predict_pixels(self, pixels: Sequence[NDArray[np.generic]]) -> list[Prediction]:
         if not pixels:
             return []
         targets = np.full(len(pixels), UNLABELLED)
-        strips = StripArrays(pixels, targets, self.labels, height=self._height)
-        if strips.channels != self._channels:
-            raise ValueError(
-                f"the strips have {strips.channels} channels, but the model needs {self._channels}"
-            )
-        probabilities = predict_probabilities(
-            self.model, strips, max_padded_steps=self._max_padded_steps
-        )
-        return [self._prediction(row) for row in probabilities.tolist()]
+        return self.predict_dataset(StripArrays(pixels, targets, self.labels, height=self._height))
 
     def _prediction(self, probabilities: list[float]) -> Prediction:
         best = max(range(len(probabilities)), key=probabilities.__getitem__)
@@ -197,7 +234,15 @@ class Predictor:
         )
 
 
-def _chunks(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    rest = iter(items)
-    while chunk := list(itertools.islice(rest, _CHUNK)):
+def _chunks(items: Iterable[tuple[_Key, _Content]]) -> Iterator[list[tuple[_Key, _Content]]]:
+    """Collect items until they are many, or their pixels are."""
+    chunk: list[tuple[_Key, _Content]] = []
+    size = 0
+    for key, content in items:
+        chunk.append((key, content))
+        size += content.nbytes if isinstance(content, np.ndarray) else 0
+        if len(chunk) >= _CHUNK or size >= _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
         yield chunk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 import sys
 from collections.abc import Sequence
@@ -59,6 +60,17 @@ def integers(name: str, values: Any, low: int, high: int) -> tuple[int, ...]:
     if isinstance(values, str) or not isinstance(values, Sequence) or not values:
         raise TypeError(f"{name} must be a sequence of integers, got {values!r}")
     return tuple(integer(f"{name}[{i}]", value, low, high) for i, value in enumerate(values))
+
+
+def json_object(name: str, value: Any) -> dict[str, Any]:
+    """`value`, copied, if it is a dict of JSON types, or an error that names it."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} must be a dict, got {value!r}")
+    try:
+        copy: dict[str, Any] = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"{name} must be of JSON types, got {value!r} ({error})") from error
+    return copy
 
 
 def class_names(labels: Sequence[str] | None, num_classes: int) -> tuple[str, ...]:

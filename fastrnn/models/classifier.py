@@ -115,11 +115,14 @@ class EncoderClassifier(BundledModel):
     @property
     def preprocessing(self) -> dict[str, Any]:
         """What the input must look like, in JSON types."""
-        return {
+        needed: dict[str, Any] = {
             "channels": self.config.in_channels,
             "height": self.config.height,
             "scaling": "uint8 / 255",
         }
+        if self.config.reader is not None:
+            needed["reader"] = self.config.reader
+        return needed
 
     @overload
     def forward(

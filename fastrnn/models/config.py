@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from fastrnn.models import checks
@@ -49,6 +49,9 @@ class ModelConfig:
         default), for training and for prediction. Not at all by default.
     window_combine : {"mean", "vote"}, default "mean"
         How windows decide on their strip: the mean of their logits, or a vote each.
+    reader : dict, optional
+        How files become the model's strips, in JSON types, as `fastrnn.data.StripReader.as_json`
+        gives it. The model only keeps it, for `fastrnn.deploy.Predictor` and others.
 
     Raises
     ------
@@ -67,6 +70,7 @@ class ModelConfig:
     window_size: int | None = None
     window_stride: int | None = None
     window_combine: Combine = "mean"
+    reader: dict[str, Any] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         self._set_integer("in_channels", *_CHANNELS)
@@ -85,6 +89,8 @@ class ModelConfig:
         if self.pixel_std <= 0:
             raise ValueError(f"pixel_std must be positive, got {self.pixel_std}")
         self._check_windows()
+        if self.reader is not None:
+            self._set("reader", checks.json_object("reader", self.reader))
 
     def _check_windows(self) -> None:
         checks.choice("window_combine", self.window_combine, get_args(Combine))

@@ -151,8 +151,8 @@ def parse_setting(text: str) -> tuple[str, Choice | Range]:
         raise ValueError(f"{text!r} should be name=value,value,... or name=low..high")
     low, dots, high = values.partition("..")
     if not dots:
-        return name, Choice(tuple(_parsed(value) for value in values.split(",")))
-    ends = _parsed(low), _parsed(high)
+        return name, Choice(tuple(parse_value(value) for value in values.split(",")))
+    ends = parse_value(low), parse_value(high)
     for end in ends:
         if isinstance(end, bool | str):
             raise ValueError(f"{text!r}: a range goes from a number to a number, not {end!r}")
@@ -161,7 +161,12 @@ def parse_setting(text: str) -> tuple[str, Choice | Range]:
     return name, Range(*ends, log=log)  # type: ignore[arg-type]
 
 
-def _parsed(text: str) -> Value:
+def parse_value(text: str) -> Value:
+    """Read true, false or a number as such; anything else is a string.
+
+    >>> [parse_value(text) for text in ("3", "1e-3", "True", "mean")]
+    [3, 0.001, True, 'mean']
+    """
     text = text.strip()
     if text.lower() in ("true", "false"):
         return text.lower() == "true"

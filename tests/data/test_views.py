@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fastrnn.data import (
     StripArrays,
     StripCache,
+    StripChannels,
     StripConcat,
     StripSubset,
     StripTruncate,
@@ -245,3 +246,26 @@ def test_no_strips_have_no_windows(make_strips):
 def test_wrong_windows_are_named(make_strips, size, stride, message):
     with pytest.raises(ValueError, match=message):
         StripWindows(make_strips([5]), size, stride)
+
+
+def test_subset_may_have_other_labels_with_other_targets(make_strips):
+    strips = make_strips([3, 4], targets=[1, 0])
+    renamed = StripSubset(strips, [1, 0], targets=[2, -1], labels=["x", "y", "z"])
+    assert renamed.labels == ("x", "y", "z")
+    assert [target for _, target in renamed] == [2, -1]
+    with pytest.raises(ValueError, match="labels are given without the targets"):
+        StripSubset(strips, [0], labels=["x", "y"])
+
+
+def test_views_of_clips_are_clips(make_strips):
+    clips, others = make_strips([6, 9]), make_strips([6, 9])
+    clips.frame_width = 3
+    views = [StripSubset(clips, [1]), StripCache(clips), StripConcat([clips, clips])]
+    assert {view.frame_width for view in [*views, StripChannels(clips, [0])]} == {3}
+    assert StripWindows(clips, 6, 3).frame_width == 3
+    assert StripWindows(clips, 6, 2).frame_width is None
+    assert StripTruncate(clips, 4).frame_width is None
+    with pytest.raises(
+        ValueError, match=r"\[1\]\.frame_width is None, but .* is 3; open both with"
+    ):
+        StripConcat([clips, others])

@@ -5,8 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastrnn.data import StripDecodeError, StripDigits, write_png
-from fastrnn.deploy import Prediction, Predictor
-from fastrnn.models import BundleError, StripClassifier
+from fastrnn.data.audio import SoundReader
+from fastrnn.data.files import ImageReader
+from fastrnn.data.spectrogram import LogMel
+from fastrnn.data.video import VideoReader
+from fastrnn.deploy import Prediction, Predictor, model_reader
+from fastrnn.models import BundleError, CNNLSTMClassifier, StripClassifier
 
 LABELS = ["cat", "dog", "eel"]
 
@@ -98,15 +102,88 @@ def test_no_bundle(tmp_path):
         Predictor(tmp_path / "nothing")
 
 
-def test_value_range_maps_files_as_in_training(model, strips, tmp_path):
+def test_files_are_read_as_the_model_says(strips, tmp_path):
     dark = strips[0].numpy()[0].astype(np.uint16) * 10 + 300
     np.save(tmp_path / "dark.npy", dark)
-    predictor = Predictor(model, value_range=(300, 2850))
+    reader = ImageReader(28, 1, value_range=(300, 2850))
+    torch.manual_seed(1)
+    model = StripClassifier(1, 28, 3, hidden_size=4, labels=LABELS, reader=reader.as_json())
+    model.save(tmp_path / "bundle")
+    predictor = Predictor(tmp_path / "bundle")
+    assert predictor.reader == reader
     [wanted, mapped] = predictor.predict([strips[0], tmp_path / "dark.npy"])
     assert mapped.confidence == pytest.approx(wanted.confidence, abs=1e-5)
     [(_, one)] = predictor.predict_files([tmp_path / "dark.npy"])
     assert one.confidence == pytest.approx(wanted.confidence, abs=1e-5)
-    [unmapped] = Predictor(model).predict([tmp_path / "dark.npy"])
+    [unmapped] = Predictor(model, reader=ImageReader()).predict([tmp_path / "dark.npy"])
     assert unmapped.confidence != pytest.approx(wanted.confidence, abs=1e-5)
-    with pytest.raises(ValueError, match="value_range is"):
-        Predictor(model, value_range=(1, 0))
+
+
+def test_a_sound_is_read_by_a_model_of_sounds(tmp_path):
+    wavfile = pytest.importorskip("scipy.io.wavfile", reason="SciPy is not installed")
+    path = tmp_path / "a.wav"
+    wavfile.write(path, 8000, (9999 * np.sin(np.arange(4000))).astype(np.int16))
+    reader = SoundReader(LogMel(n_mels=12))
+    predictor = Predictor(StripClassifier(1, 12, 2, hidden_size=4, reader=reader.as_json()))
+    [from_file, from_array] = predictor.predict([path, reader.read(path)])
+    assert from_file == from_array
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "smells"}, "the model's files can't be read: a reader's kind is 'smells'"),
+        ({"gamma": 2}, "the setting 'gamma' is not known"),
+        ({"height": 14}, "reader of images gives strips of 14 rows, but the model needs 28"),
+        ({"channels": 3}, "gives strips of 3 channels, but the model needs 1"),
+    ],
+)
+def test_a_model_whose_reader_is_damaged_or_does_not_fit(changes, message):
+    reader = ImageReader().as_json() | changes
+    model = StripClassifier(1, 28, 2, hidden_size=4, reader=reader)
+    with pytest.raises(BundleError, match=message):
+        Predictor(model)
+
+
+def test_frames_must_be_as_wide_as_the_model_needs_them():
+    reader = VideoReader(28, 1, frame_width=20)
+    model = CNNLSTMClassifier(1, 28, 2, frames=True, frame_width=20, reader=reader.as_json())
+    assert model_reader(model) == reader
+    with pytest.raises(BundleError, match=r"gives strips of None columns a frame, but .* needs 20"):
+        Predictor(model, reader=VideoReader(28, 1))
+    with pytest.raises(BundleError, match="the reader of images gives strips of None columns"):
+        Predictor(model, reader=ImageReader())
+    silent = CNNLSTMClassifier(1, 28, 2, frames=True, frame_width=20)
+    assert model_reader(silent) == reader
+
+
+def test_without_a_reader_other_channels_than_an_images_come_from_arrays_only(strips, tmp_path):
+    predictor = Predictor(StripClassifier(4, 28, 2, hidden_size=4))
+    assert predictor.reader is None
+    assert len(predictor.predict([np.zeros((4, 28, 90), np.uint8)])) == 1
+    write_png(strips[0], tmp_path / "a.png")
+    with pytest.raises(ValueError, match="does not say how files become its strips of 4 channels"):
+        predictor.predict([tmp_path / "a.png"])
+
+
+def test_all_strips_of_a_dataset(model, strips):
+    dataset = StripDigits("test", size=12)
+    assert Predictor(model).predict_dataset(dataset) == Predictor(model).predict(strips)
+    with pytest.raises(ValueError, match="the strips have 28 rows, but the model needs 14"):
+        Predictor(StripClassifier(1, 14, 10)).predict_dataset(dataset)
+
+
+@pytest.mark.parametrize("limit", ["_CHUNK", "_CHUNK_BYTES"])
+def test_large_files_are_read_a_few_at_a_time(model, strips, tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(f"fastrnn.deploy.predictor.{limit}", 1)
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for strip, path in zip(strips, paths, strict=False):
+        write_png(strip, path)
+    predictor = Predictor(model)
+    expected = predictor.predict(paths)
+    held = []
+    read = ImageReader.read
+    monkeypatch.setattr(ImageReader, "read", lambda *a: held.append(a) or read(*a))
+    for number, (_, outcome) in enumerate(predictor.predict_files(paths)):
+        assert len(held) == number + 1
+        assert outcome == expected[number]

@@ -145,6 +145,7 @@ class TestRoundTrip:
                 "window_size": None,
                 "window_stride": None,
                 "window_combine": "mean",
+                "reader": None,
                 "hidden_size": 4,
                 "num_layers": 1,
                 "bidirectional": True,
@@ -166,6 +167,21 @@ class TestRoundTrip:
             "preprocessing": {"channels": 1, "height": 8, "scaling": "uint8 / 255"},
             "dtype": "float32",
         }
+
+    def test_how_files_become_strips_is_kept_and_shown(self, tmp_path):
+        reader = {"kind": "images", "height": 8, "value_range": (0, 9.5), "of": {"any": [None]}}
+        model = StripClassifier(1, 8, 2, reader=reader)
+        reader["of"]["any"].append(1)
+        model.save(tmp_path / "model")
+        loaded = load_bundle(tmp_path / "model")
+        kept = {"kind": "images", "height": 8, "value_range": [0, 9.5], "of": {"any": [None]}}
+        assert loaded.config.reader == loaded.preprocessing["reader"] == kept
+        assert hash(loaded.config) == hash(model.config)
+
+    @pytest.mark.parametrize("reader", ["images", {"height": {8}}, {"height": float("nan")}])
+    def test_a_reader_that_is_no_json_is_refused(self, reader):
+        with pytest.raises(TypeError, match="reader must be"):
+            StripClassifier(1, 8, 2, reader=reader)
 
     def test_load_of_another_class_is_refused(self, path):
         class Other(StripClassifier):
@@ -384,6 +400,8 @@ class TestDamage:
         ("changes", "message"),
         [
             ({"surprise": 1}, "architecture has the unknown key 'surprise'"),
+            ({"reader": ["images"]}, r"reader must be a dict, got \['images'\]"),
+            ({"reader": {"kind": "x"}}, "preprocessing .* does not fit the architecture"),
             ({"device": "cuda"}, "architecture has the unknown key 'device'"),
             ({"hidden_size": "4"}, "hidden_size must be an integer, got '4'"),
             ({"hidden_size": 4.0}, "hidden_size must be an integer, got 4.0"),
