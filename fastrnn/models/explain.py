@@ -19,7 +19,7 @@ from fastrnn.nn.mode import mode
 from fastrnn.nn.pooling import AttentionPooling
 from fastrnn.nn.scan import check_strips
 
-__all__ = ["BASELINES", "Explanation", "check_baseline", "explain", "explained_class", "spread"]
+__all__ = ["BASELINES", "Explanation", "explain", "spread"]
 
 BASELINES = ("median", "black", "white")
 
@@ -141,7 +141,7 @@ def explain(
         raise TypeError(f"model must be an EncoderClassifier, got {type(model).__name__}")
     steps = checks.integer("steps", steps, 1, 2**20)
     max_padded_steps = checks.integer("max_padded_steps", max_padded_steps, 1, 2**62)
-    wanted = None if target is None else explained_class(model, target)
+    wanted = None if target is None else _class_number(model, target)
     # Gradients are needed whatever the caller is in the middle of.
     with mode(model, training=False), torch.inference_mode(False), torch.enable_grad():
         pixels = _pixels(model, strip)
@@ -164,23 +164,6 @@ def explain(
         completeness=float(attribution.sum(dtype=torch.float64)) - change,
         vertical=_is_vertical(model, pixels),
     )
-
-
-def explained_class(model: EncoderClassifier, target: Any) -> int:
-    """Give the number of a class of a model, named by its label or its number."""
-    if isinstance(target, str):
-        if target not in model.labels:
-            raise ValueError(
-                f"target must be one of the labels {', '.join(model.labels)}, got {target!r}"
-            )
-        return model.labels.index(target)
-    return checks.integer("target", target, 0, len(model.labels) - 1)
-
-
-def check_baseline(baseline: Any) -> None:
-    """Raise ValueError if a baseline is a name, but none of `BASELINES`."""
-    if isinstance(baseline, str):
-        checks.choice("baseline", baseline, BASELINES)
 
 
 def spread(shares: ArrayLike, pixels_per_step: float, length: int) -> NDArray[np.float32]:
@@ -215,6 +198,17 @@ def spread(shares: ArrayLike, pixels_per_step: float, length: int) -> NDArray[np
     return parts
 
 
+def _class_number(model: EncoderClassifier, target: Any) -> int:
+    """Give the number of a class of a model, named by its label or its number."""
+    if isinstance(target, str):
+        if target not in model.labels:
+            raise ValueError(
+                f"target must be one of the labels {', '.join(model.labels)}, got {target!r}"
+            )
+        return model.labels.index(target)
+    return checks.integer("target", target, 0, len(model.labels) - 1)
+
+
 def _pixels(model: EncoderClassifier, strip: Any) -> Tensor:
     """Give the strip as float pixels [C, H, W] where the model is."""
     if isinstance(strip, np.ndarray):
@@ -242,9 +236,9 @@ def _as_float(model: EncoderClassifier, values: Tensor) -> Tensor:
 
 def _start(model: EncoderClassifier, pixels: Tensor, baseline: str | ArrayLike | Tensor) -> Tensor:
     """Give the baseline [C, H, W]."""
-    check_baseline(baseline)
     if not isinstance(baseline, str):
         return _given(model, pixels, baseline)
+    checks.choice("baseline", baseline, BASELINES)
     if baseline == "median":
         return pixels.flatten(1).median(1).values[:, None, None].expand_as(pixels)
     return torch.full_like(pixels, 1.0 if baseline == "white" else 0.0)
