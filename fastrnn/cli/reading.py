@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import typer
+
 from fastrnn.cli.errors import CommandError
 from fastrnn.cli.option_groups import flag, given
 from fastrnn.cli.reading_options import ReadingOptions
@@ -119,8 +121,7 @@ def reader_for(source: Path, reading: Reading) -> StripReader:
             "it takes .npz shards only"
         )
     options = reading.options
-    clips = bool(_CLIPS & set(given(options)))
-    kind = detect_kind(source, gif="videos" if clips else "images")
+    kind = _kind_of(source, options)
     check_options(options, kind, str(source))
     height = options.height or DIGIT
     colours = 3 if options.rgb else 1
@@ -135,8 +136,8 @@ def reader_for(source: Path, reading: Reading) -> StripReader:
         return ImageReader(height, colours, options.value_range, options.max_width, reading.keep)
     if options.depth_range is None:
         raise CommandError(
-            f"{source} holds pictures with depth maps: give --depth-range NEAR FAR, the depths "
-            "between which it is told apart"
+            f"{source} holds pictures with depth maps: give the nearest and the farthest depth, in "
+            "the units of these, by --depth-range NEAR FAR"
         )
     return DepthReader(
         options.depth_range,
@@ -147,6 +148,19 @@ def reader_for(source: Path, reading: Reading) -> StripReader:
         options.max_width,
         reading.keep,
     )
+
+
+def _kind_of(source: Path, options: ReadingOptions) -> StripKind:
+    kind = detect_kind(source, gif="videos")
+    if kind != "videos" or _CLIPS & set(given(options)):
+        return kind
+    if (as_images := detect_kind(source)) != "videos":
+        typer.secho(
+            f"the GIF files in {source} are taken for images; for clips by --frames-stride 1",
+            fg="yellow",
+            err=True,
+        )
+    return as_images
 
 
 def log_mel_of(options: ReadingOptions) -> LogMel:
@@ -161,9 +175,9 @@ def check_options(options: ReadingOptions, content: Content, source: str) -> Non
         if name in _OPTIONS[content] | _ANYWHERE:
             continue
         others = [_WORDS[kind] for kind, known in _OPTIONS.items() if name in known]
-        raise CommandError(
-            f"{flag(name)} is for {', '.join(others)}; {source} holds {_WORDS[content]}"
-        )
+        *more, last = others
+        fitting = f"{', '.join(more)} and {last}" if more else last
+        raise CommandError(f"{flag(name)} is for {fitting}, but {source} holds {_WORDS[content]}")
     if "keep" in names and not {"max_width", "max_frames"} & set(names):
         raise CommandError(
             "--keep says which part is taken, but neither --max-width nor "

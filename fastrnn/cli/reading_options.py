@@ -54,8 +54,8 @@ class ReadingOptions:
         _Range,
         typer.Option(
             metavar="NEAR FAR",
-            help="For pictures with depth maps (a.png and a.depth.png): the depths, in the units "
-            "of these files, between which it is told apart.",
+            help="The nearest and the farthest depth, for pictures with depth maps (a.png and "
+            "a.depth.png), in the units of the latter.",
             show_default=False,
             rich_help_panel=_PANEL,
         ),

@@ -12,10 +12,10 @@ import typer
 
 from fastrnn.cli.bundles import MODEL_FOLDER
 from fastrnn.cli.errors import INTERRUPTED, CommandError
+from fastrnn.cli.reading import Reading
 from fastrnn.data import StripDataset
 from fastrnn.data.augment import PRESETS, StripAugmentation
 from fastrnn.data.finding import StripKind
-from fastrnn.data.reading import StripReader
 from fastrnn.models import EncoderClassifier
 from fastrnn.models.bundle import check_replaceable
 from fastrnn.training.checkpoint import prepare_folder
@@ -146,11 +146,14 @@ def stop_interrupted(command: str, output: Path) -> NoReturn:
     raise typer.Exit(INTERRUPTED)
 
 
-def next_steps(output: Path, source: str, reader: StripReader | None) -> None:
+def next_steps(output: Path, source: str, reading: Reading) -> None:
     """Show what can be done with the model."""
-    ending = "png" if reader is None else _EXAMPLES[reader.kind]
+    ending = _EXAMPLES["images" if reading.reader is None else reading.reader.kind]
+    speaker = reading.options.test_speaker
+    tested = "" if speaker is None else f" --test-speaker {speaker}"
     typer.echo(
-        f"Next:\n  fastrnn evaluate {output} {source}\n  fastrnn predict {output} some.{ending}"
+        f"Next:\n  fastrnn evaluate {output} {source}{tested}\n"
+        f"  fastrnn predict {output} some.{ending}"
     )
 
 

@@ -190,7 +190,7 @@ def self_train(
             f"Accuracy on {len(exam):,} test strips: {before:.2%} with the labels alone, "
             f"{after:.2%} after self-training"
         )
-    next_steps(output, test or source, reading.reader)
+    next_steps(output, test or source, reading)
 
 
 def run_self_training(

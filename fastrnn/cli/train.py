@@ -75,6 +75,8 @@ def train(
     fastrnn train strips/ --output runs/first
     fastrnn train labels.csv --height 48 --rgb --epochs 40 --patience 5
     fastrnn train strip-mnist --train-size 20000 --augment light
+    fastrnn train clips/ --model cnn-lstm --max-frames 32
+    fastrnn train scans/ --model fusion --rgb --depth-range 500 4500
     """
     config = TrainingConfig(
         epochs=epochs,
@@ -114,7 +116,7 @@ def train(
     typer.echo(_summary(result, best_kept=patience is not None))
     typer.echo(f"Model saved in {folder}")
     typer.echo(f"Report: {write_run_report(output, model, result, strips, judges, config)}")
-    next_steps(output, source, reading.reader)
+    next_steps(output, source, reading)
 
 
 def _labelled(strips: StripDataset) -> StripDataset:

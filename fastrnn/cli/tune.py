@@ -27,7 +27,6 @@ from fastrnn.cli.reading_options import ReadingOptions
 from fastrnn.cli.runs import describe_strips, next_steps, output_folder
 from fastrnn.cli.sources import in_memory, only_labelled, open_source, split_off
 from fastrnn.data import require_classes
-from fastrnn.data.reading import StripReader
 from fastrnn.models import EncoderClassifier
 from fastrnn.training import TrainingConfig
 from fastrnn.training.checkpoint import write_atomically
@@ -144,7 +143,7 @@ def tune(
         helper.wait()
     if worker:
         return
-    _conclude(tuner.run(strips, judges) if helpers else result, output, source, reading.reader)
+    _conclude(tuner.run(strips, judges) if helpers else result, output, source, reading)
 
 
 def _space(settings: list[str], model: ModelName) -> SearchSpace:
@@ -180,7 +179,7 @@ def _start_worker() -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env={**os.environ, _WORKER: "1"}, stdout=subprocess.DEVNULL)
 
 
-def _conclude(result: TuningResult, output: Path, source: str, reader: StripReader | None) -> None:
+def _conclude(result: TuningResult, output: Path, source: str, reading: Reading) -> None:
     if result.trials:
         _show(result)
         table = output / "trials.csv"
@@ -196,7 +195,7 @@ def _conclude(result: TuningResult, output: Path, source: str, reader: StripRead
     if result.best is None:
         raise CommandError("no trial was completed; see the reasons above", 1)
     typer.echo(f"Best model (trial {result.best.number}) saved in {result.model}")
-    next_steps(output, source, reader)
+    next_steps(output, source, reading)
 
 
 def _show(result: TuningResult) -> None:

@@ -1,22 +1,26 @@
 """Datasets of strips, their batches and their splits."""
 
 from fastrnn.data.arrays import StripArrays
-from fastrnn.data.audio import StripAudio, read_audio
+from fastrnn.data.audio import SoundReader, StripAudio, read_audio
 from fastrnn.data.augment import PRESETS, StripAugmentation, StripAugmented
 from fastrnn.data.batching import StripBatch, StripBatches, collate, plan_batches, strip_batches
 from fastrnn.data.channels import StripChannels
 from fastrnn.data.dataset import UNLABELLED, StripDataset, require_classes
-from fastrnn.data.depth import StripDepth
+from fastrnn.data.depth import DepthReader, StripDepth
 from fastrnn.data.export import export_strips, write_png
-from fastrnn.data.files import StripFiles
+from fastrnn.data.files import ImageReader, StripFiles
+from fastrnn.data.finding import detect_kind
 from fastrnn.data.folder import StripAudioFolder, StripFolder, find_files, find_images
 from fastrnn.data.folds import group_k_fold, group_split, k_fold
 from fastrnn.data.frames import frames_to_strip, strip_to_frames
+from fastrnn.data.groups import groups_by_path
 from fastrnn.data.image import StripDecodeError
 from fastrnn.data.inspect import inspect_dataset, inspect_folder
 from fastrnn.data.loader import prefetched
 from fastrnn.data.manifest import StripAudioManifest, StripManifest
 from fastrnn.data.mixup import mixup_batch
+from fastrnn.data.readers import reader_from_json
+from fastrnn.data.reading import FileStrips, StripReader
 from fastrnn.data.sampling import balanced_indices, class_weights
 from fastrnn.data.shard_stream import ShardStream
 from fastrnn.data.shard_writing import write_shards
@@ -28,7 +32,7 @@ from fastrnn.data.statistics import pixel_statistics
 from fastrnn.data.strip_digits import StripDigits
 from fastrnn.data.strip_mnist import StripMNIST
 from fastrnn.data.synthetic import GestureClips, RGBDStrips
-from fastrnn.data.video import StripVideo, find_videos, read_video
+from fastrnn.data.video import StripVideo, VideoReader, find_videos, read_video
 from fastrnn.data.views import StripCache, StripConcat, StripSubset, StripTruncate, StripWindows
 from fastrnn.data.wav import read_wav
 from fastrnn.data.windows import windows
@@ -36,10 +40,14 @@ from fastrnn.data.windows import windows
 __all__ = [
     "PRESETS",
     "UNLABELLED",
+    "DepthReader",
+    "FileStrips",
     "GestureClips",
+    "ImageReader",
     "LogMel",
     "RGBDStrips",
     "ShardStream",
+    "SoundReader",
     "SpokenDigits",
     "StripArrays",
     "StripAudio",
@@ -60,14 +68,17 @@ __all__ = [
     "StripFolder",
     "StripMNIST",
     "StripManifest",
+    "StripReader",
     "StripShards",
     "StripSubset",
     "StripTruncate",
     "StripVideo",
     "StripWindows",
+    "VideoReader",
     "balanced_indices",
     "class_weights",
     "collate",
+    "detect_kind",
     "export_strips",
     "find_files",
     "find_images",
@@ -75,6 +86,7 @@ __all__ = [
     "frames_to_strip",
     "group_k_fold",
     "group_split",
+    "groups_by_path",
     "inspect_dataset",
     "inspect_folder",
     "k_fold",
@@ -87,6 +99,7 @@ __all__ = [
     "read_audio",
     "read_video",
     "read_wav",
+    "reader_from_json",
     "require_classes",
     "stratified_split",
     "strip_batches",

@@ -173,16 +173,19 @@ def _common_kind(source: Path, files: Sequence[Path], gif: Literal["images", "vi
             continue
         if last is not None and not kinds & possible:
             raise ValueError(
-                f"{source} mixes {' or '.join(sorted(possible))} such as {last.name} with "
-                f"{' or '.join(sorted(kinds))} such as {path.name}; put each kind into a source of "
+                f"{source} mixes {' or '.join(sorted(possible))} such as {last} with "
+                f"{' or '.join(sorted(kinds))} such as {path}; put each kind into a source of "
                 "its own"
             )
         if last is None or kinds < possible:
             last = path
         possible &= kinds
     if last is None and source.is_dir():
-        what = "is empty" if not any(source.iterdir()) else "holds no images, sounds or videos"
-        raise ValueError(f"folder {source} {what}; it should hold one folder of them per class")
+        raise ValueError(
+            f"folder {source} is empty; it should hold one folder of files per class"
+            if not any(source.iterdir())
+            else f"folder {source} holds no images, sounds or videos"
+        )
     if len(possible) == 1:
         return possible.pop()
     return gif if last is not None else "images"

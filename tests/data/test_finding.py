@@ -42,11 +42,20 @@ def test_gif_files_alone_may_be_wanted_as_videos(touch):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a/1.png", "b/2.wav"], r"mixes images such as 1\.png with sounds such as 2\.wav; put"),
-        (["a/1.png", "b/1.gif", "b/2.mp4"], r"mixes images such as 1\.png with videos such as 2"),
-        (["a/1.gif", "b/2.wav"], "mixes images or videos such as 1.gif with sounds such as 2.wav"),
-        (["a/notes.txt"], "holds no images, sounds or videos; it should hold one folder of them"),
-        ([], "is empty; it should hold one folder of them per class"),
+        (
+            ["a/1.png", "b/2.wav"],
+            r"images such as .*a/1\.png with sounds such as .*b/2\.wav; put",
+        ),
+        (
+            ["a/1.png", "b/1.gif", "b/2.mp4"],
+            r"mixes images such as .*1\.png with videos such as",
+        ),
+        (
+            ["a/1.gif", "b/2.wav"],
+            r"mixes images or videos such as .*1\.gif with sounds",
+        ),
+        (["a/notes.txt"], "holds no images, sounds or videos$"),
+        ([], "is empty; it should hold one folder of files per class"),
     ],
 )
 def test_folder_of_several_kinds_or_of_none_is_an_error(touch, names, message):
@@ -72,7 +81,7 @@ def test_a_manifest_has_a_kind_too(touch, tmp_path):
         manifest.write_text(f"path,label\n{lines}\n")
         assert detect_kind(manifest) == kind
     manifest.write_text("path,label\nclips/1.mp4,a\nscans/1.png,b\n")
-    with pytest.raises(ValueError, match=r"some\.csv mixes videos such as 1\.mp4 with images"):
+    with pytest.raises(ValueError, match=r"some\.csv mixes videos such as .*1\.mp4 with images"):
         detect_kind(manifest)
 
 
