@@ -92,6 +92,8 @@ def draw_curves(
     'curves.png'
     >>> folder.cleanup()
     """
+    from matplotlib.ticker import PercentFormatter
+
     if not history:
         raise ValueError("history is empty; there is no epoch to draw")
     figure = _figure(12, 3.6)
@@ -103,7 +105,7 @@ def draw_curves(
     _draw_curve(accuracy, history, "accuracy", "training", _TRAINING, linestyle="--")
     _draw_curve(accuracy, history, "validation_accuracy", "validation", _VALIDATION)
     _draw_curve(rate, history, "learning_rate", "", "black")
-    accuracy.yaxis.set_major_formatter("{x:.0%}")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
     for axes, name in ((loss, "loss"), (accuracy, "accuracy"), (rate, "learning rate")):
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("epoch")

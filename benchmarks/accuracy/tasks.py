@@ -44,16 +44,16 @@ def _strip_mnist(task: str) -> Iterator[Fold]:
     yield tuple(StripCache(StripMNIST(split=split, task=task)) for split in ("train", "test"))  # type: ignore[arg-type, misc]
 
 
-def _mnist(*, turned: bool) -> Iterator[Fold]:
-    """Digits as they are, without a strip around them.
+def _mnist() -> Iterator[Fold]:
+    """Digits as they are, without a strip around them, and on their side.
 
-    Turned, so that a scan by pixels, which goes column by column, reads them row by row.
+    So a column of the strip is a row of the digit, and a scan goes through it row by row.
     """
     parts = []
     for prefix in ("train", "t10k"):
         digits = read_idx(mnist_folder() / f"{prefix}-images-idx3-ubyte.gz")
         targets = read_idx(mnist_folder() / f"{prefix}-labels-idx1-ubyte.gz")
-        parts.append(StripArrays(list(digits.transpose(0, 2, 1) if turned else digits), targets))
+        parts.append(StripArrays(list(digits.transpose(0, 2, 1)), targets))
     yield parts[0], parts[1]
 
 
@@ -78,8 +78,8 @@ TASKS = {
     "strip-mnist-first": Task(
         "StripMNIST, the first of 2 to 6 digits", partial(_strip_mnist, "first")
     ),
-    "mnist-rows": Task("MNIST by rows, 28 steps", partial(_mnist, turned=False)),
-    "mnist-pixels": Task("MNIST by pixels, 784 steps", partial(_mnist, turned=True)),
+    "mnist-rows": Task("MNIST by rows, 28 steps", _mnist),
+    "mnist-pixels": Task("MNIST by pixels, 784 steps", _mnist),
     "spoken-digits": Task("spoken digits, speakers never heard", _spoken_digits),
     "rgbd": Task("synthetic RGB + depth", partial(_rgbd, (0, 1, 2, 3))),
     "rgb": Task("its RGB alone", partial(_rgbd, (0, 1, 2))),

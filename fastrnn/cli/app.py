@@ -11,6 +11,7 @@ from fastrnn.cli.demo import demo
 from fastrnn.cli.doctor import doctor
 from fastrnn.cli.errors import describe
 from fastrnn.cli.evaluate import evaluate
+from fastrnn.cli.explain import explain
 from fastrnn.cli.inspect import inspect
 from fastrnn.cli.option_groups import with_groups
 from fastrnn.cli.predict import predict
@@ -47,7 +48,7 @@ def _fastrnn(
     """Classify image strips with a fast LSTM, from few labels."""
 
 
-for _command in (demo, inspect, train, tune, self_train, evaluate, predict, doctor):
+for _command in (demo, inspect, train, tune, self_train, evaluate, predict, explain, doctor):
     app.command()(with_groups(_command))
 
 

@@ -16,6 +16,7 @@ from fastrnn.data.frames import frames_to_strip, strip_to_frames
 from fastrnn.data.groups import groups_by_path
 from fastrnn.data.image import StripDecodeError
 from fastrnn.data.inspect import inspect_dataset, inspect_folder
+from fastrnn.data.loader import prefetched
 from fastrnn.data.manifest import StripAudioManifest, StripManifest
 from fastrnn.data.mixup import mixup_batch
 from fastrnn.data.readers import reader_from_json
@@ -30,6 +31,7 @@ from fastrnn.data.spoken_digits import SpokenDigits
 from fastrnn.data.statistics import pixel_statistics
 from fastrnn.data.strip_digits import StripDigits
 from fastrnn.data.strip_mnist import StripMNIST
+from fastrnn.data.synthetic import GestureClips, RGBDStrips
 from fastrnn.data.video import StripVideo, VideoReader, find_videos, read_video
 from fastrnn.data.views import StripCache, StripConcat, StripSubset, StripTruncate, StripWindows
 from fastrnn.data.wav import read_wav
@@ -40,8 +42,10 @@ __all__ = [
     "UNLABELLED",
     "DepthReader",
     "FileStrips",
+    "GestureClips",
     "ImageReader",
     "LogMel",
+    "RGBDStrips",
     "ShardStream",
     "SoundReader",
     "SpokenDigits",
@@ -91,6 +95,7 @@ __all__ = [
     "mixup_batch",
     "pixel_statistics",
     "plan_batches",
+    "prefetched",
     "read_audio",
     "read_video",
     "read_wav",

@@ -110,7 +110,7 @@ def _from_workers(batches: StripBatches, num_workers: int, prefetch: int) -> Ite
         generator=torch.Generator(),  # otherwise torch's own one is asked for a seed
     )
     with warnings.catch_warnings():
-        # From Python 3.12 on; workers run on a single thread and touch no lock of the others.
+        # From Python 3.12 on; a worker runs on one thread, and does nothing but read strips.
         warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
         made = iter(loader)
     try:

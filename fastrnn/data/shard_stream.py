@@ -41,9 +41,9 @@ class ShardStream:
 
     Files are read from front to back, so this suits slow disks and any amount of data. Opening
     reads the shards' headers once, to find labels, numbers of strips and what is wrong; nothing
-    of it is kept but the number of samples in each shard. While iterating, the strips in memory are
-    one (or `shuffle_buffer`), in `batches` a buffer of them and the batch; beside them there is
-    the index of one shard.
+    of it is kept but the number of samples in each shard. While iterating, one strip is in memory
+    (or `shuffle_buffer` of them), in `batches` a buffer of strips and the batch; beside them there
+    are some 200 bytes for each sample of one shard.
 
     A `StripShards` of the same shards offers access in any order, for a little memory for each
     strip; it is what `Trainer` takes.

@@ -26,7 +26,7 @@ class StripShards(StripDataset):
     """Strips in tar or NPZ shards, read from their places in the files when they are asked for.
 
     Works like a `StripFiles` on data that are larger than memory: opening reads the headers once
-    and keeps about 100 bytes a strip, reading a strip opens its shard and reads its bytes. For the
+    and keeps about 120 bytes a strip, reading a strip opens its shard and reads its bytes. For the
     layouts see `TarShard` (that of WebDataset) and `NpzShard`; `write_shards` writes both.
 
     Parameters

@@ -146,6 +146,7 @@ def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         if member.offset <= end:
             raise tarfile.ReadError("a header points backwards")
         end = member.offset
+        tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
         if not member.isdir():
             yield member
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,21 +13,15 @@ from torch import Tensor
 
 from fastrnn.models import checks
 from fastrnn.models.classifier import EncoderClassifier
-from fastrnn.models.encoders.fusion import modalities_present
 from fastrnn.models.encoders.scan import ScanEncoder
-from fastrnn.models.fusion import FusionClassifier
+from fastrnn.models.integrated_gradients import Way, wide_logits
 from fastrnn.nn.mode import mode
 from fastrnn.nn.pooling import AttentionPooling
 from fastrnn.nn.scan import check_strips
 
-__all__ = ["BASELINES", "Explanation", "check_baseline", "explain", "explained_class", "spread"]
+__all__ = ["BASELINES", "Explanation", "explain", "spread"]
 
 BASELINES = ("median", "black", "white")
-
-# Fusion takes a modality of nothing but zeros for missing: at a black baseline itself the model may
-# be another function than on all of the path from there. So the path begins as near to it as
-# float32 can tell from zero, with room for the darkest pixel.
-_BEGIN = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +87,9 @@ def explain(
     difference between the two logits, up to an error that falls with `steps`.
 
     The model runs in evaluation mode, on the device where it is. It has its former mode afterwards;
-    its parameters and their gradients are not touched. Windows that its config may ask for are not
-    cut: the strip is explained as a whole.
+    its parameters and their gradients are not touched. Where it classifies a strip by windows, the
+    mean of their logits is explained, also if they vote; then only the probabilities, shares of
+    votes, are of the vote.
 
     Parameters
     ----------
@@ -111,7 +106,7 @@ def explain(
         or light; an array is pixels as those of the strip, of its shape or one that broadcasts to
         it. Pixels that are equal in baseline and strip get no attribution.
     max_padded_steps : int, default 16384
-        Budget of a batch, so of memory: number of points times the length of the strip.
+        Budget of a batch, so of memory: number of points times the length of the strip or window.
 
     Returns
     -------
@@ -146,46 +141,29 @@ def explain(
         raise TypeError(f"model must be an EncoderClassifier, got {type(model).__name__}")
     steps = checks.integer("steps", steps, 1, 2**20)
     max_padded_steps = checks.integer("max_padded_steps", max_padded_steps, 1, 2**62)
-    wanted = None if target is None else explained_class(model, target)
+    wanted = None if target is None else _class_number(model, target)
     # Gradients are needed whatever the caller is in the middle of.
     with mode(model, training=False), torch.inference_mode(False), torch.enable_grad():
         pixels = _pixels(model, strip)
         start = _start(model, pixels, baseline)
-        with torch.no_grad():
-            logits, attention = _attended(model, pixels)
-            number = int(logits.argmax()) if wanted is None else wanted
-            begin = model((start + _BEGIN * (pixels - start))[None])[0, number]
-        batch_size = max(1, max_padded_steps // max(pixels.shape[1:]))
-        gradient = _mean_gradient(model, start, pixels, number, steps, batch_size)
-    attribution = (pixels - start) * gradient
-    change = float(logits[number]) - float(begin)
+        parts = _parts(model, pixels)
+        shares, attention = _said(model, pixels, parts)
+        number = int(shares.argmax()) if wanted is None else wanted
+        attribution, change = torch.zeros_like(pixels), 0.0
+        for part in parts:
+            way = Way.of(model, start[..., part], pixels[..., part], number)
+            attribution[..., part] += way.integrated(steps, max_padded_steps) / len(parts)
+            change += way.change() / len(parts)
     return Explanation(
-        label=model.labels[int(logits.argmax())],
+        label=model.labels[int(shares.argmax())],
         target=model.labels[number],
-        probabilities=dict(zip(model.labels, logits.softmax(0).tolist(), strict=True)),
+        probabilities=dict(zip(model.labels, shares.tolist(), strict=True)),
         attention=attention,
         attribution=attribution.float().cpu().numpy(),
         logit_change=change,
         completeness=float(attribution.sum(dtype=torch.float64)) - change,
         vertical=_is_vertical(model, pixels),
     )
-
-
-def explained_class(model: EncoderClassifier, target: Any) -> int:
-    """Give the number of a class of a model, named by its label or its number."""
-    if isinstance(target, str):
-        if target not in model.labels:
-            raise ValueError(
-                f"target must be one of the labels {', '.join(model.labels)}, got {target!r}"
-            )
-        return model.labels.index(target)
-    return checks.integer("target", target, 0, len(model.labels) - 1)
-
-
-def check_baseline(baseline: Any) -> None:
-    """Raise ValueError if a baseline is a name, but none of `BASELINES`."""
-    if isinstance(baseline, str):
-        checks.choice("baseline", baseline, BASELINES)
 
 
 def spread(shares: ArrayLike, pixels_per_step: float, length: int) -> NDArray[np.float32]:
@@ -220,6 +198,17 @@ def spread(shares: ArrayLike, pixels_per_step: float, length: int) -> NDArray[np
     return parts
 
 
+def _class_number(model: EncoderClassifier, target: Any) -> int:
+    """Give the number of a class of a model, named by its label or its number."""
+    if isinstance(target, str):
+        if target not in model.labels:
+            raise ValueError(
+                f"target must be one of the labels {', '.join(model.labels)}, got {target!r}"
+            )
+        return model.labels.index(target)
+    return checks.integer("target", target, 0, len(model.labels) - 1)
+
+
 def _pixels(model: EncoderClassifier, strip: Any) -> Tensor:
     """Give the strip as float pixels [C, H, W] where the model is."""
     if isinstance(strip, np.ndarray):
@@ -246,20 +235,13 @@ def _as_float(model: EncoderClassifier, values: Tensor) -> Tensor:
 
 
 def _start(model: EncoderClassifier, pixels: Tensor, baseline: str | ArrayLike | Tensor) -> Tensor:
-    """Give the baseline [C, H, W]; a modality that is missing from the strip is missing there."""
-    check_baseline(baseline)
+    """Give the baseline [C, H, W]."""
     if not isinstance(baseline, str):
-        start = _given(model, pixels, baseline)
-    elif baseline == "median":
-        start = pixels.flatten(1).median(1).values[:, None, None].expand_as(pixels)
-    else:
-        start = torch.full_like(pixels, 1.0 if baseline == "white" else 0.0)
-    if not isinstance(model, FusionClassifier):
-        return start
-    sizes = [channels for _, channels in model.config.modalities]
-    present = modalities_present(pixels[None], None, sizes)[0]
-    channels = present.repeat_interleave(torch.tensor(sizes, device=present.device))
-    return torch.where(channels[:, None, None], start, pixels)
+        return _given(model, pixels, baseline)
+    checks.choice("baseline", baseline, BASELINES)
+    if baseline == "median":
+        return pixels.flatten(1).median(1).values[:, None, None].expand_as(pixels)
+    return torch.full_like(pixels, 1.0 if baseline == "white" else 0.0)
 
 
 def _given(model: EncoderClassifier, pixels: Tensor, baseline: ArrayLike | Tensor) -> Tensor:
@@ -278,17 +260,51 @@ def _given(model: EncoderClassifier, pixels: Tensor, baseline: ArrayLike | Tenso
         ) from error
 
 
+def _parts(model: EncoderClassifier, pixels: Tensor) -> list[slice]:
+    """Give the columns of the windows by which the model classifies the strip; one, if it is whole.
+
+    They are those of `fastrnn.data.windows`, without its padding.
+    """
+    plan, columns = model.windows, pixels.shape[2]
+    if plan is None:
+        return [slice(0, columns)]
+    count = 1 + max(0, -((plan.size - columns) // plan.stride))
+    starts = range(0, count * plan.stride, plan.stride)
+    return [slice(start, min(start + plan.size, columns)) for start in starts]
+
+
+def _said(
+    model: EncoderClassifier, pixels: Tensor, parts: Sequence[slice]
+) -> tuple[Tensor, NDArray[np.float32] | None]:
+    """Give the probabilities [K] of a strip, and the attention along it if there is one."""
+    with torch.no_grad():
+        seen = [_attended(model, pixels[..., part]) for part in parts]
+    logits = torch.stack([one for one, _ in seen])
+    if model.windows is not None and model.windows.combine == "vote":
+        votes = torch.bincount(logits.argmax(1), minlength=logits.shape[1])
+        shares = votes.to(logits.dtype) / len(parts)
+    else:
+        shares = logits.mean(0).softmax(0)
+    along = [one for _, one in seen if one is not None]
+    if len(parts) == 1 or not along:
+        return shares, along[0] if along else None
+    attention = np.zeros(pixels.shape[2], np.float32)
+    for part, one in zip(parts, along, strict=True):
+        attention[part] += one / np.float32(len(parts))
+    return shares, attention
+
+
 def _attended(
     model: EncoderClassifier, pixels: Tensor
 ) -> tuple[Tensor, NDArray[np.float32] | None]:
-    """Give the logits [K] of a strip, and the attention along it if there is one."""
+    """Give the logits [K] of a window, and the attention along it if there is one."""
     along = _pixels_per_step(model)
     if not along:
-        return _wide(model(pixels[None])[0]), None
+        return wide_logits(model(pixels[None])[0]), None
     logits, weights = model(pixels[None], return_attention=True)
     length = pixels.shape[1 if _is_vertical(model, pixels) else 2]
     shares = weights[0].double().cpu().numpy()
-    return _wide(logits[0]), spread(shares / shares.sum(), along, length)
+    return wide_logits(logits[0]), spread(shares / shares.sum(), along, length)
 
 
 def _pixels_per_step(model: EncoderClassifier) -> float:
@@ -305,30 +321,3 @@ def _pixels_per_step(model: EncoderClassifier) -> float:
 def _is_vertical(model: EncoderClassifier, pixels: Tensor) -> bool:
     """Say whether the strip runs from top to bottom; it fits the model."""
     return getattr(model.config, "scan", "") == "rows" or pixels.shape[1] != model.config.height
-
-
-def _wide(logits: Tensor) -> Tensor:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def _mean_gradient(
-    model: EncoderClassifier, start: Tensor, end: Tensor, number: int, steps: int, batch_size: int
-) -> Tensor:
-    """Average the gradient [C, H, W] of a class's logit over the way from start to end."""
-    total = torch.zeros_like(end)
-    for shares in _midpoints(steps, batch_size, end):
-        strips = (start + shares * (end - start)).requires_grad_()
-        logits = model(strips)[:, number]
-        (gradients,) = torch.autograd.grad(_wide(logits).sum(), strips)
-        total += gradients.sum(0)
-    return total / steps
-
-
-def _midpoints(steps: int, batch_size: int, like: Tensor) -> Iterator[Tensor]:
-    """Give the middle of each step as parts [B, 1, 1, 1].
-
-    Of trained models, whose logits have kinks and steep parts along the way, equal steps gave a
-    smaller error than as many points of Gauss and Legendre.
-    """
-    middles = (torch.arange(steps, device=like.device, dtype=like.dtype) + 0.5) / steps
-    yield from torch.split(middles[:, None, None, None], batch_size)

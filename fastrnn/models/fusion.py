@@ -79,7 +79,8 @@ class FusionClassifier(EncoderClassifier):
 
     A modality whose pixels are all zero in a strip counts as missing there: it is left out of the
     gated sum (``middle``) and of the mean of logits (``late``); ``early`` fusion reads zeros, as
-    it did in training where `modality_dropout` hid the modality.
+    it did in training where `modality_dropout` hid the modality. Of a strip without any pixel but
+    zeros no modality is missing.
 
     Parameters
     ----------
@@ -149,7 +150,7 @@ class FusionClassifier(EncoderClassifier):
         strips, lengths, return_attention
             As for `EncoderClassifier.forward`; late fusion has no common attention.
         missing : sequence of str, optional
-            Modalities to leave out, whatever their pixels are.
+            Modalities to leave out, as if all their pixels were zero.
 
         Returns
         -------

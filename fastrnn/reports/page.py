@@ -53,8 +53,7 @@ def render(report: RunReport) -> str:
     body += _summary(report)
     body += _curves(report)
     if report.evaluation is None:
-        body.append(html.element("h2", "Classes"))
-        body.append(html.element("p", "There were no validation strips to measure the classes on."))
+        body += _classes_alone(report.facts)
     else:
         body += _classes(report, report.evaluation)
         body += _mistakes(report, int(report.evaluation.confusion.sum()))
@@ -197,7 +196,7 @@ def _mistakes(report: RunReport, strips: int) -> Iterator[str]:
         return
     words = (
         f"The {len(report.mistakes)} validation strips that the model is surest of and wrong "
-        f"about. A curve below a strip shows the model's attention along it."
+        f"about. A curve below a strip is the model's attention along it."
     )
     yield html.element("p", words)
     listed = "; ".join(f"strip {m.index}, {m.true} for {m.predicted}" for m in report.mistakes)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from itertools import islice
 
 from fastrnn.data import StripBatch, StripBatches, StripDataset, StripSubset, strip_batches
 from fastrnn.data.augment import StripAugmented
+from fastrnn.data.loader import prefetched
 from fastrnn.data.sampling import balanced_indices
 from fastrnn.training.config import TrainingConfig
 
@@ -43,15 +44,18 @@ class EpochBatches:
             seed=config.seed,
             epoch=epoch,
         )
-        self._per_step = config.accumulate
+        self._per_step, self._workers = config.accumulate, config.num_workers
 
     def __len__(self) -> int:
         """Return the number of steps; the last one may have fewer batches."""
         return -(-len(self._batches) // self._per_step)
 
-    def from_step(self, step: int) -> Iterator[list[StripBatch]]:
-        """Go through the groups from number `step` on, without reading those before it."""
-        rest = self._batches.plan[step * self._per_step :]
-        batches = iter(StripBatches(self._batches.dataset, rest))
+    def from_step(self, step: int) -> Generator[list[StripBatch], None, None]:
+        """Go through the groups from number `step` on, without reading those before it.
+
+        Whoever stops before the end closes the generator, which ends the processes that read.
+        """
+        rest = StripBatches(self._batches.dataset, self._batches.plan[step * self._per_step :])
+        batches = prefetched(rest, num_workers=self._workers)
         while group := list(islice(batches, self._per_step)):
             yield group

@@ -18,8 +18,8 @@ class EpochRecord:
     epoch
         Number of the epoch, from 1.
     loss, accuracy
-        Mean over the training strips as they were trained on (with dropout, label smoothing and
-        the weights changing).
+        Mean over the training strips as they were trained on (with dropout, label smoothing,
+        augmentation, weights of classes, and the model's weights changing).
     validation_loss, validation_accuracy
         On the validation set after the epoch, None without one.
     learning_rate

@@ -29,7 +29,8 @@ class Trainer:
         How to train; the defaults of `TrainingConfig` if None.
     out_dir
         Folder for ``checkpoint.pt``, from which the training can be resumed, and
-        ``metrics.jsonl``, one object per epoch; None writes nothing.
+        ``metrics.jsonl``, one object per epoch; None writes nothing. For a page about the
+        training in the same folder see `fastrnn.reports.write_run_report`.
     progress
         Show progress on standard error: a bar in a terminal, otherwise one line an epoch.
     callbacks
@@ -62,7 +63,7 @@ class Trainer:
         self._stop = StopFlag()
 
     def request_stop(self) -> None:
-        """Stop after the current batch, as Ctrl-C does; may be called from any thread."""
+        """Stop after the current step, as Ctrl-C does; may be called from any thread."""
         self._stop.set()
 
     def fit(
@@ -72,12 +73,12 @@ class Trainer:
 
         Afterwards the model has its last weights (the averaged ones with `ema_decay`), or with
         `patience` those of the best epoch. A stop on request (Ctrl-C, `request_stop`, a callback)
-        finishes the current batch, writes the checkpoint and returns; a second Ctrl-C raises
+        finishes the current step, writes the checkpoint and returns; a second Ctrl-C raises
         KeyboardInterrupt at once and leaves the checkpoint written before.
 
-        A training that was stopped at any batch and resumed gives the same weights, bit for bit,
-        as one that was not, on the same machine with the same library versions, number of threads
-        and deterministic kernels (on a CPU they are).
+        A training that was stopped, or killed, at any moment and resumed gives the same weights,
+        bit for bit, as one that was not, on the same machine with the same library versions,
+        number of threads and deterministic kernels (on a CPU they are).
 
         Parameters
         ----------
@@ -87,8 +88,8 @@ class Trainer:
             Labelled strips to evaluate on after each epoch.
         resume
             Go on from the checkpoint in `out_dir` if there is one. Model, settings and data must
-            be the same as before; only `checkpoint_every_seconds`, and `epochs` with the plateau
-            schedule, may differ.
+            be the same as before; only `checkpoint_every_seconds`, `num_workers`, and `epochs`
+            with the plateau schedule, may differ.
 
         Returns
         -------

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -136,12 +137,13 @@ class TrainingRun:
         steps = len(batches)
         state.restore_random()
         clock = time.perf_counter()
-        for group in batches.from_step(state.step):
-            scores = self.optimisation.step(group, steps)
-            now = time.perf_counter()
-            state.sums.seconds += now - clock
-            clock = now
-            self._after_step(scores, steps)
+        with closing(batches.from_step(state.step)) as groups:
+            for group in groups:
+                scores = self.optimisation.step(group, steps)
+                now = time.perf_counter()
+                state.sums.seconds += now - clock
+                clock = now
+                self._after_step(scores, steps)
 
     def _after_step(self, scores: StepScores, steps: int) -> None:
         state = self.state

@@ -7,7 +7,7 @@ from fastrnn import __version__
 from fastrnn.cli import app as app_module
 from fastrnn.cli.errors import CommandError, describe
 
-COMMANDS = ["demo", "inspect", "train", "self-train", "evaluate", "predict", "doctor"]
+COMMANDS = ["demo", "inspect", "train", "self-train", "evaluate", "predict", "explain", "doctor"]
 
 
 def test_version_is_the_packages(run):
@@ -89,7 +89,7 @@ class TestErrors:
             raise KeyboardInterrupt
 
         monkeypatch.setattr("fastrnn.cli.evaluate.output_folder", interrupt)
-        monkeypatch.setattr("fastrnn.cli.evaluate.StripClassifier.load", interrupt)
+        monkeypatch.setattr("fastrnn.cli.evaluate.EncoderClassifier.load", interrupt)
         assert run("evaluate", "model", "strips").code == 130
 
     def test_an_error_without_words_shows_its_type(self):

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from fastrnn.data import StripArrays
+from fastrnn.data.windows import windows as windows_of
 from fastrnn.models import (
     CNNLSTMClassifier,
     EncoderClassifier,
@@ -19,6 +21,7 @@ from fastrnn.models import (
 from fastrnn.models.encoders.base import Encoded, Encoder
 from fastrnn.models.explain import spread
 from fastrnn.nn.pooling import POOLINGS
+from fastrnn.training.evaluation import predict_probabilities
 
 SMALL_CONV = {"conv_channels": (4, 6), "conv_features": 8}
 SMALL = {"hidden_size": 5}
@@ -178,6 +181,47 @@ def test_frozen_models_are_explained():
     expected = explain(model, noise(), steps=3)
     found = explain(model.requires_grad_(False), noise(), steps=3)
     np.testing.assert_allclose(found.attribution, expected.attribution, atol=1e-6)
+
+
+@pytest.mark.parametrize("combine", ["mean", "vote"])
+@pytest.mark.parametrize("name", ["lstm", "cnn-lstm", "frames", "late"])
+def test_strips_are_explained_by_the_windows_that_predict_them(name, combine):
+    whole = MODELS[name]()
+    windows = {"window_size": 12, "window_stride": 8, "window_combine": combine}
+    model = MODELS[name](**windows)
+    model.load_state_dict(whole.state_dict())
+    strip = strip_for(model, width=24)
+    found = explain(model, strip, steps=3, baseline="black")
+    parts = [slice(0, 12), slice(8, 20), slice(16, 24)]
+    assert windows_of(strip, 12, 8)[1].tolist() == [part.stop - part.start for part in parts]
+    number = model.labels.index(found.target)
+    each = [
+        explain(whole, strip[..., part], target=number, steps=3, baseline="black") for part in parts
+    ]
+    attribution, attention = np.zeros(strip.shape), np.zeros(24)
+    for part, one in zip(parts, each, strict=True):
+        attribution[..., part] += one.attribution / 3
+        attention[part] += 0 if one.attention is None else one.attention / 3
+    np.testing.assert_allclose(found.attribution, attribution, atol=1e-6)
+    assert found.logit_change == pytest.approx(np.mean([one.logit_change for one in each]))
+    assert found.completeness == pytest.approx(
+        np.mean([one.completeness for one in each]), abs=1e-6
+    )
+    if found.attention is not None:
+        np.testing.assert_allclose(found.attention, attention, atol=1e-6)
+    [expected] = predict_probabilities(model, StripArrays([strip.numpy()], [0], model.labels))
+    assert list(found.probabilities.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+    assert found.label == model.labels[int(expected.argmax())]
+
+
+def test_a_strip_narrower_than_a_window_is_explained_whole():
+    whole, windows = MODELS["cnn"](), MODELS["cnn"](window_size=12)
+    windows.load_state_dict(whole.state_dict())
+    strip = noise(width=9)
+    expected = explain(whole, strip, steps=3)
+    assert np.array_equal(
+        explain(windows, noise(width=9), steps=3).attribution, expected.attribution
+    )
 
 
 @pytest.mark.parametrize("name", ["lstm", "cnn", "frames", "middle"])

@@ -143,6 +143,25 @@ def test_channels_fills_up_narrow_strips_and_blanks_padding():
     torch.testing.assert_close(model(strips, [5]), expected)
 
 
+class TestStack:
+    @pytest.mark.parametrize("stack", [1, 2, 5])
+    def test_a_step_is_so_many_columns(self, stack):
+        model = small_model(stack=stack)
+        _, weights = model(grey_strips(), [12, 5], return_attention=True)
+        assert weights.shape == (2, math.ceil(12 / stack))
+        assert (weights > 0).sum(1).tolist() == [math.ceil(width / stack) for width in (12, 5)]
+        assert model.encoder.recurrence.lstm.input_size == stack * 8
+        assert model.encoder.pixels_per_step == stack
+
+    @pytest.mark.parametrize("scan", ["pixels", "channels"])
+    def test_steps_that_do_not_follow_the_strip_stand_for_no_columns(self, scan):
+        assert small_model(scan=scan, stack=2).encoder.pixels_per_step == 0
+
+    def test_is_at_least_1(self):
+        with pytest.raises(ValueError, match="stack must be from 1 to 16777216, got 0"):
+            small_model(stack=0)
+
+
 class TestAttention:
     def test_sums_to_1_along_the_strip_and_is_0_on_padding(self):
         model, strips = small_model(), grey_strips(3)

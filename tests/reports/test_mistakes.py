@@ -3,7 +3,6 @@ import torch
 
 from fastrnn.data import StripDigits
 from fastrnn.models import StripClassifier
-from fastrnn.models.windows import WindowPlan
 from fastrnn.reports.mistakes import attention_along, picture_mistakes, worst_mistakes
 
 PROBABILITIES = torch.tensor([[0.7, 0.3], [0.1, 0.9], [0.4, 0.6], [0.2, 0.8], [0.05, 0.95]])
@@ -42,7 +41,7 @@ def test_a_model_that_sees_windows_has_no_attention_along_the_strip() -> None:
     model = StripClassifier(1, 28, 10, hidden_size=4)
     strip, _ = StripDigits("test", size=1)[0]
     assert attention_along(model, strip) is not None
-    model.windows = WindowPlan(size=64, stride=32)
+    model = StripClassifier(1, 28, 10, hidden_size=4, window_size=64, window_stride=32)
     assert attention_along(model, strip) is None
 
 

@@ -109,6 +109,8 @@ def test_without_validation_the_page_says_so_and_no_old_picture_stays(
     text = write_run_report(tmp_path, model, result, train, None, CONFIG).read_text()
     assert "no validation strips" in text
     assert "Training of a Means" in text
+    counts = np.bincount(train.targets, minlength=3)
+    assert f'&lt;b&gt;&amp;</th><td class="number">{counts[0]}</td>' in text
     assert {path.name for path in tmp_path.iterdir()} == {"curves.png", "report.html", "run.json"}
     assert json.loads((tmp_path / "run.json").read_text())["data"]["validation"] is None
 

@@ -1,3 +1,5 @@
+import multiprocessing
+
 import numpy as np
 import pytest
 import torch
@@ -54,3 +56,18 @@ def test_an_epoch_has_its_own_augmentation_and_widths(clusters) -> None:
     widths = [epoch_strips(strips, config, epoch).lengths.tolist() for epoch in (0, 0, 1)]
     assert widths[0] == widths[1] != widths[2]
     assert epoch_strips(strips, TrainingConfig(), 0) is strips
+
+
+def test_other_processes_read_the_same_batches_and_end_with_them(clusters) -> None:
+    strips, augment = clusters(40), StripAugmentation(stretch=0.3, noise=9)
+    found = []
+    for workers in (0, 2):
+        config = TrainingConfig(
+            max_padded_steps=80, accumulate=2, augment=augment, num_workers=workers
+        )
+        groups = EpochBatches(strips, config, epoch=1).from_step(1)
+        found.append([batch.strips for group in (next(groups), next(groups)) for batch in group])
+        groups.close()
+        assert multiprocessing.active_children() == []
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,19 @@ def test_a_recurrent_classifier_is_resumed_bit_for_bit(data, tmp_path: Path) -> 
     result = fit(resumed, config, data, out_dir=tmp_path, resume=True)
     assert_same_weights(straight, resumed)
     assert timeless(result) == timeless(expected)
+
+
+def test_the_number_of_workers_changes_nothing_and_may_be_another_after_a_resume(
+    data, row_means, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(CONFIG, epochs=2, augment=StripAugmentation(noise=9, mixup=0.5))
+    beside = dataclasses.replace(config, num_workers=1)
+    straight, resumed = row_means(3), row_means(3)
+    fit(straight, config, data)
+    fit(resumed, beside, data, out_dir=tmp_path, callbacks=[StopAt(3)])
+    assert multiprocessing.active_children() == []
+    fit(resumed, config, data, out_dir=tmp_path, resume=True)
+    assert_same_weights(straight, resumed)
 
 
 def test_each_epoch_has_its_own_batches(data, row_means) -> None:
