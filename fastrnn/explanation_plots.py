@@ -120,7 +120,8 @@ class _Content:
 
     @classmethod
     def of(cls, explanation: FileExplanation) -> _Content:
-        picture, heat = explanation.picture.transpose(1, 2, 0), explanation.heat
+        channels = {2: 1, 4: 3}.get(len(explanation.picture))  # the picture, without its depth
+        picture, heat = explanation.picture[:channels].transpose(1, 2, 0), explanation.heat
         vertical = explanation.explanation.vertical
         if vertical:
             picture, heat = np.rot90(picture), np.rot90(heat)

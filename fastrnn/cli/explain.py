@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from fastrnn.cli.bundles import MODEL_HELP, bundle_folder
+from fastrnn.cli.bundles import MODEL_HELP, bundle_folder, found_files
 from fastrnn.cli.errors import FAILURE, CommandError
 from fastrnn.cli.runs import output_folder
-from fastrnn.data import StripDecodeError, find_images
+from fastrnn.data import StripDecodeError
 from fastrnn.deploy import FileExplanation, explain_file
 from fastrnn.explanation_plots import draw_explanation
 from fastrnn.models import EncoderClassifier
@@ -30,7 +30,10 @@ class Baseline(StrEnum):
 
 def explain(
     model: Annotated[Path, typer.Argument(help=MODEL_HELP)],
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Files of the kind that the model was trained on, or folders of them."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path(
         "runs/explain"
     ),
@@ -54,7 +57,7 @@ def explain(
         typer.Option("--skip-bad", help="Exit with 0 even if some files can't be read."),
     ] = False,
 ) -> None:
-    """Show why a model says what it says of image files.
+    """Show why a model says what it says of files.
 
     Draws each strip, the pixels that matter for a class (by integrated
     gradients), the attention along it, and the most probable classes. Files
@@ -71,7 +74,7 @@ def explain(
         raise CommandError(
             f"--target is {target!r}, but the model knows {', '.join(classifier.labels)}"
         )
-    paths = _image_paths(images)
+    paths = found_files(files, classifier)
     folder = output_folder(output)
     bad = 0
     for path, name in zip(paths, _names(paths, folder), strict=True):
@@ -108,13 +111,6 @@ def as_json(found: FileExplanation) -> dict[str, Any]:
         "attention": None if found.attention is None else [_short(x) for x in found.attention],
         "saliency": [_short(x) for x in found.along()],
     }
-
-
-def _image_paths(images: Sequence[Path]) -> list[Path]:
-    paths: list[Path] = []
-    for image in images:
-        paths += find_images(image) if image.is_dir() else [image]
-    return paths
 
 
 def _names(paths: Sequence[Path], folder: Path) -> list[str]:

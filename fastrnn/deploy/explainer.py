@@ -1,4 +1,4 @@
-"""Explanations of image files, at the size of the picture that a person sees."""
+"""Explanations of files, images at the size of the picture that a person sees."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastrnn.data.checks import ValueRange
+from fastrnn.data.files import ImageReader
 from fastrnn.data.image import read_image, read_image_size, scale_strip
+from fastrnn.data.reading import StripReader
+from fastrnn.deploy.reading import check_fits, model_reader
 from fastrnn.models import EncoderClassifier, Explanation, explain
 from fastrnn.models.explain import spread
 
@@ -26,8 +28,9 @@ class FileExplanation:
     path : pathlib.Path
         The file.
     picture : numpy.ndarray
-        uint8 ``[C, H, W]``, the picture at its own size and as it is to be seen, grey or RGB as the
-        model reads it.
+        uint8 ``[C, H, W]``. Of an image the picture at its own size and as it is to be seen, grey
+        or RGB as the model reads it; of other files, and of images that the model sees a part of,
+        the strip.
     heat : numpy.ndarray
         float32 ``[H, W]``: how much each pixel of the picture matters. The sum is that of the
         strip's saliency, whatever the sizes of the two are.
@@ -35,7 +38,7 @@ class FileExplanation:
         float32 ``[W]``, the share of the attention that each column of the picture gets (of each
         row, if ``explanation.vertical``); they sum to 1. None where the strip has none.
     explanation : Explanation
-        Of the strip that the model saw, the picture scaled to the model's height.
+        Of the strip that the model saw.
     """
 
     path: Path
@@ -57,12 +60,12 @@ def explain_file(
     target: str | int | None = None,
     steps: int = 32,
     baseline: str | ArrayLike = "median",
-    value_range: ValueRange | None = None,
+    reader: StripReader | None = None,
 ) -> FileExplanation:
-    """Explain what a model says of an image file, on the picture as it is in the file.
+    """Explain what a model says of a file, of an image on the picture as it is in the file.
 
-    The file is read as `Predictor` reads it: as its EXIF orientation says, scaled to the model's
-    height. What is found there is scaled back.
+    The file is read as `Predictor` reads it. What is found in the strip of an image is scaled back
+    to the size of the picture.
 
     Parameters
     ----------
@@ -72,8 +75,8 @@ def explain_file(
         The file.
     target, steps, baseline
         As for `fastrnn.models.explain`.
-    value_range
-        The two values of the file that become 0 and 255, as for `Predictor`.
+    reader
+        How files become strips, as for `Predictor`.
 
     Returns
     -------
@@ -86,8 +89,9 @@ def explain_file(
     fastrnn.models.BundleError
         If the folder holds no model that can be loaded; a ValueError.
     ValueError, TypeError
-        If the model reads no image files, as their pixels have one channel or three, or an
-        argument is wrong.
+        If the model does not say how to read files, or an argument is wrong.
+    ModuleNotFoundError
+        If a library is missing that reads such files.
 
     Examples
     --------
@@ -103,13 +107,16 @@ def explain_file(
     """
     if not isinstance(model, EncoderClassifier):
         model = EncoderClassifier.load(model)
-    channels = model.config.in_channels
-    if channels not in (1, 3):
+    if reader is None:
+        reader = model_reader(model)
+    else:
+        check_fits(reader, model)
+    if reader is None:
         raise ValueError(
-            f"model must read grey or RGB pictures (1 or 3 channels), but it needs {channels}"
+            "the model does not say how files become its strips of "
+            f"{model.config.in_channels} channels: give reader="
         )
-    picture = read_image(path, read_image_size(path)[1], channels, value_range)
-    strip = scale_strip(picture, model.config.height)
+    picture, strip = _picture_and_strip(reader, path)
     explanation = explain(model, strip, target=target, steps=steps, baseline=baseline)
     rows, columns = picture.shape[1:]
     attention = explanation.attention
@@ -118,6 +125,18 @@ def explain_file(
         attention = spread(attention, length / len(attention), length)
     heat = _scaled(explanation.saliency(), rows, columns)
     return FileExplanation(Path(path), picture, heat, attention, explanation)
+
+
+def _picture_and_strip(
+    reader: StripReader, path: str | os.PathLike[str]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read a file once for a person, once for the model."""
+    if not isinstance(reader, ImageReader) or reader.max_width is not None:
+        strip = reader.read(path)
+        return strip, strip
+    rows = read_image_size(path)[1]
+    picture = read_image(path, rows, reader.channels, reader.value_range)
+    return picture, scale_strip(picture, reader.height)
 
 
 def _scaled(saliency: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:

@@ -115,4 +115,4 @@ def test_a_model_that_reads_no_pictures(run, bad_files, tmp_path):
     FusionClassifier(4, 28, 2, hidden_size=3).save(tmp_path / "rgbd")
     outcome = run("explain", tmp_path / "rgbd", bad_files["good"])
     assert outcome.code == 2
-    assert "1 or 3 channels), but it needs 4" in outcome.err
+    assert "does not say how files become its strips of 4 channels" in outcome.err

@@ -7,7 +7,11 @@ import torch
 from PIL import Image
 
 from fastrnn.data import StripDecodeError
+from fastrnn.data.audio import SoundReader
+from fastrnn.data.depth import DepthReader
+from fastrnn.data.files import ImageReader
 from fastrnn.deploy import Predictor, explain_file
+from fastrnn.explanation_plots import draw_explanation
 from fastrnn.models import BundleError, FusionClassifier, StripClassifier, explain
 
 
@@ -95,10 +99,37 @@ def test_rgb_pictures_and_bundles(tmp_path):
 
 def test_values_beyond_bytes_are_mapped_as_for_prediction(model, scan, tmp_path):
     np.save(tmp_path / "a.npy", scan[0] * np.float32(4))
-    found = explain_file(model, tmp_path / "a.npy", value_range=(0, 1020))
+    reader = ImageReader(28, 1, value_range=(0, 1020))
+    found = explain_file(model, tmp_path / "a.npy", reader=reader)
     assert np.array_equal(found.picture, scan)
-    [expected] = Predictor(model, value_range=(0, 1020)).predict([tmp_path / "a.npy"])
+    [expected] = Predictor(model, reader=reader).predict([tmp_path / "a.npy"])
     assert found.explanation.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+
+
+def test_a_sound_is_explained_as_its_strip(tmp_path):
+    wavfile = pytest.importorskip("scipy.io.wavfile", reason="SciPy is not installed")
+    wavfile.write(tmp_path / "a.wav", 8000, (9999 * np.sin(np.arange(4000))).astype(np.int16))
+    reader = SoundReader()
+    model = StripClassifier(1, reader.height, 2, hidden_size=3, reader=reader.as_json())
+    found = explain_file(model, tmp_path / "a.wav", steps=3)
+    assert np.array_equal(found.picture, reader.read(tmp_path / "a.wav"))
+    assert found.heat.shape == found.picture.shape[1:]
+
+
+def test_depth_beside_a_picture_is_explained_and_drawn(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 40, 3), dtype=np.uint8)
+    path = save(pixels, tmp_path / "a.png")
+    save(pixels[..., 0], tmp_path / "a.depth.png")
+    reader = DepthReader((0, 255)).as_json()
+    found = explain_file(FusionClassifier(4, 28, 2, hidden_size=3, reader=reader), path, steps=3)
+    assert found.picture.shape == (4, 28, 40)
+    assert draw_explanation(tmp_path / "why.png", found).stat().st_size > 5000
+
+
+def test_of_an_image_that_is_shortened_the_strip_is_shown(model, scan, tmp_path):
+    path = save(np.repeat(scan[0], 2, 0).repeat(2, 1), tmp_path / "a.png")
+    found = explain_file(model, path, steps=3, reader=ImageReader(max_width=50))
+    assert found.picture.shape == (1, 28, 50)
 
 
 def test_steps_from_top_to_bottom_lie_along_the_rows(tmp_path):
@@ -126,7 +157,7 @@ def test_files_that_cannot_be_read_are_named(model, tmp_path):
 
 def test_a_model_of_other_channels_reads_no_files(scan, tmp_path):
     path = save(scan[0], tmp_path / "a.png")
-    with pytest.raises(ValueError, match=r"1 or 3 channels\), but it needs 4"):
+    with pytest.raises(ValueError, match="does not say how files become its strips of 4 channels"):
         explain_file(FusionClassifier(4, 28, 2, hidden_size=3), path)
 
 
