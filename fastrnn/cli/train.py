@@ -96,6 +96,8 @@ def train(
     )
     callbacks = [TensorBoardCallback(output / "tensorboard")] if tensorboard else []
     prepare_output(output, _TRACES, resume=resume, overwrite=overwrite)
+    if group_regex is not None and (validation is not None or validation_share == 0):
+        raise CommandError("--group-regex says which strips are split off, but none are")
     architecture = model_options.architecture()
     opened = open_source(source, Reading(reading_options, seed=seed), size=train_size)
     reading = opened.reading
@@ -138,8 +140,6 @@ def _divided(
     group_regex: str | None,
     reading: Reading,
 ) -> tuple[StripDataset, StripDataset | None]:
-    if group_regex is not None and (validation is not None or share == 0):
-        raise CommandError("--group-regex says which strips are split off, but none are")
     if validation is not None:
         judges, _ = open_source(validation, reading, split="test", labels=labelled.labels)
         judges, _ = only_labelled(judges)

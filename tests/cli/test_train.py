@@ -75,6 +75,13 @@ def test_strips_are_moved_about_on_their_own_background(ink, paper):
     assert augmentation("none", 0.2, dataset).mixup == 0.2
 
 
+def test_depth_has_no_brightness():
+    strips = np.full((2, 4, 28, 90), 9, np.uint8)
+    strips[:, 3] = 250
+    changes = augmentation("strong", 0.0, StripArrays(list(strips), [0, 1], labels=("a", "b")))
+    assert (changes.background, changes.geometric_only) == (9, (3,))
+
+
 def test_a_report_to_open_is_written_and_named(run, strips_folder, tmp_path):
     outcome = run("train", strips_folder, "-o", "out", *TINY)
     assert "Report: out/report.html" in outcome.out
