@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastrnn.data import windows
-from fastrnn.models.windows import WindowPlan
 
 
 @given(st.integers(1, 60), st.integers(1, 40), st.data())
@@ -44,17 +43,3 @@ def test_bytes_stay_bytes():
 def test_wrong_arguments_are_named(shape, size, stride, message):
     with pytest.raises(ValueError, match=message):
         windows(torch.zeros(shape), size, stride)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ((0, 1), ValueError, "size is 0, but must be at least 1"),
-        ((8, 9), ValueError, r"stride is 9, but must be at most size \(8\)"),
-        ((8.5, 2), TypeError, r"size is 8\.5, but must be an integer"),
-        ((8, 2, "max"), ValueError, 'combine is \'max\', but must be "mean" or "vote"'),
-    ],
-)
-def test_wrong_plan_is_an_error(arguments, error, message):
-    with pytest.raises(error, match=message):
-        WindowPlan(*arguments)
