@@ -39,5 +39,5 @@ def test_settings_that_make_no_windows(settings, message):
 
 
 def test_windows_of_clips_are_whole_frames():
-    with pytest.raises(ValueError, match="window_size must be whole frames of 8 columns .* got 20"):
+    with pytest.raises(ValueError, match=r"whole frames of 8 columns .* got 20"):
         CNNLSTMClassifier(1, 8, 2, frames=True, frame_width=8, window_size=20)
