@@ -99,6 +99,8 @@ class FusionClassifier(EncoderClassifier):
         The architecture.
     labels : tuple of str
         Names of the classes.
+    branches : ModuleList
+        With ``fusion="late"``, the classifier of each modality, in the place of an encoder.
 
     Examples
     --------
