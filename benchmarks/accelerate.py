@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import fastrnn
 
-from .results_file import RESULTS, ROOT, environment, load, milliseconds, store
+from .results_file import RESULTS, ROOT, environment, load, milliseconds, spread_text, store
 from .timing import Comparison, side_by_side
 
 ACCELERATE_FILE = RESULTS / "accelerate.json"
@@ -195,11 +195,10 @@ def table() -> str:
         columns = [f"{architecture.name}: {architecture.size}"]
         for mode in ("inference", "forward+backward"):
             cell = cells[f"{architecture.name}; {mode}"]
-            ratio = cell["ratio"]
             columns += [
                 milliseconds(cell["before_ms"]["p50"]),
                 milliseconds(cell["after_ms"]["p50"]),
-                f"**{ratio['p50']:.2f}** ({ratio['p20']:.2f} to {ratio['p80']:.2f})",
+                spread_text(cell["ratio"]),
             ]
         lines.append("| " + " | ".join(columns) + " |")
     machine = next(iter(cells.values()))["environment"]

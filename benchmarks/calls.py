@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import fastrnn
 
-from .results_file import RESULTS, environment, load, store
+from .results_file import RESULTS, environment, load, spread_text, store
 from .timing import Comparison, side_by_side
 
 CALLS_FILE = RESULTS / "calls.json"
@@ -65,7 +65,7 @@ def measure_overhead() -> dict[str, Any]:
             comparison = side_by_side(calls[0], calls[1], seconds=5.0, min_rounds=20)
             name = f"one step; {mode}{', state given' if state else ''}"
             cells[name] = _cell(comparison, per=REPETITIONS)
-            ratio = 1 / comparison.ratio.p50
+            ratio = comparison.times_the_time.p50
             print(f"{name}: {ratio:.2f} times the time of torch.nn.LSTM")
     return cells
 
@@ -102,7 +102,7 @@ def measure_options() -> dict[str, Any]:
             plain, changed = with_option({}, mode), with_option(options, mode)
             comparison = side_by_side(plain, changed, seconds=5.0, min_rounds=5)
             cells[f"{name}; {mode}"] = _cell(comparison)
-            print(f"{name}; {mode}: {1 / comparison.ratio.p50:.2f} times the time without")
+            print(f"{name}; {mode}: {comparison.times_the_time.p50:.2f} times the time without")
     return cells
 
 
@@ -112,14 +112,10 @@ def _cell(comparison: Comparison, per: int = 1) -> dict[str, Any]:
     def microseconds(milliseconds: dict[str, float]) -> dict[str, float]:
         return {key: float(f"{v * 1e3 / per:.4g}") for key, v in milliseconds.items()}
 
-    ratio = comparison.ratio
     return {
         "baseline_us": microseconds(comparison.baseline_ms.as_dict()),
         "ours_us": microseconds(comparison.ours_ms.as_dict()),
-        "times_the_time": {
-            key: float(f"{1 / value:.4g}")
-            for key, value in (("p20", ratio.p80), ("p50", ratio.p50), ("p80", ratio.p20))
-        },
+        "times_the_time": comparison.times_the_time.as_dict(),
         "rounds": comparison.rounds,
         "environment": environment(),
     }
@@ -134,7 +130,9 @@ def overhead_table() -> str:
         for state in ("", ", state given"):
             cell = cells[f"one step; {mode}{state}"]
             times = [f"{cell[side]['p50']:.0f} us" for side in ("baseline_us", "ours_us")]
-            lines.append(f"| {mode}{state} | {' | '.join(times)} | {_spread(cell)} |")
+            lines.append(
+                f"| {mode}{state} | {' | '.join(times)} | {spread_text(cell['times_the_time'])} |"
+            )
     return "\n".join([*lines, "", _source(cells)])
 
 
@@ -146,17 +144,15 @@ def options_table() -> str:
         "|---|---|---|",
     ]
     for name in OPTIONS:
-        spreads = [_spread(cells[f"{name}; {mode}"]) for mode in ("inference", "forward+backward")]
+        spreads = [
+            spread_text(cells[f"{name}; {mode}"]["times_the_time"])
+            for mode in ("inference", "forward+backward")
+        ]
         lines.append(f"| `{name}` | {' | '.join(spreads)} |")
     sizes = ", ".join(f"{name}={value}" for name, value in OPTION_SIZES.items())
     return "\n".join(
         [*lines, "", f"Against the layer without the option; {sizes}. {_source(cells)}"]
     )
-
-
-def _spread(cell: dict[str, Any]) -> str:
-    ratio = cell["times_the_time"]
-    return f"**{ratio['p50']:.2f}** ({ratio['p20']:.2f} to {ratio['p80']:.2f})"
 
 
 def _source(cells: dict[str, Any]) -> str:

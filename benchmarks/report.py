@@ -15,6 +15,7 @@ from .calls import options_table, overhead_table
 from .cases import LAYER_CASES
 from .cpu_profile import profile_table
 from .features.table import features_table
+from .light_models import table as light_models_table
 from .peers import plot as peers_plot
 from .peers import table as peers_table
 from .peers.results import PEERS_FILE
@@ -27,6 +28,7 @@ ACCURACY = ROOT / "docs" / "accuracy.md"
 DROP_IN = ROOT / "docs" / "drop-in.md"
 TRAINING_MEMORY = ROOT / "docs" / "training-memory.md"
 CPU_SPEED = ROOT / "docs" / "cpu-speed.md"
+MODELS = ROOT / "docs" / "models.md"
 
 SECOND_MACHINE = PEERS_FILE.with_name("cpu_peers_intel.json")
 """Where ``python -m benchmarks.peers --output`` stored the cells of another machine."""
@@ -105,6 +107,7 @@ TABLES: dict[Path, dict[str, Callable[[], str]]] = {
         "overhead": overhead_table,
         "options": options_table,
     },
+    MODELS: {"light": light_models_table},
     TRAINING_MEMORY: {"steps": steps_table, "kept": kept_table},
     CPU_SPEED: {
         "summary": lambda: peers_table.summary_table(PeersResults()),

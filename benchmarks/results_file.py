@@ -63,6 +63,11 @@ def milliseconds(value: float) -> str:
     return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
+def spread_text(spread: dict[str, float]) -> str:
+    """A ratio as the documents' tables show it: the median, and 20th and 80th percentile."""
+    return f"**{spread['p50']:.2f}** ({spread['p20']:.2f} to {spread['p80']:.2f})"
+
+
 def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

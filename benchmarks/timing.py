@@ -37,6 +37,11 @@ class Comparison:
     ratio: Spread
     rounds: int
 
+    @property
+    def times_the_time(self) -> Spread:
+        """How many times the baseline's time ours takes, round by round."""
+        return Spread(1 / self.ratio.p80, 1 / self.ratio.p50, 1 / self.ratio.p20)
+
 
 def side_by_side(
     baseline: Callable[[], object],

@@ -105,7 +105,9 @@ def _on_strips(
     """CNN, LSTM and CNN-LSTM on strips of digits."""
     conv = {"dropout": 0.2}
     return (
-        Recipe(task, "cnn", StripCNN, conv, _CONV, published[0], targets[0]),
+        Recipe(
+            task, "cnn", StripCNN, conv | {"pooling": "mean+max"}, _CONV, published[0], targets[0]
+        ),
         Recipe(task, "lstm", StripClassifier, _LSTM_128, _STRIPS, published[1], targets[1]),
         Recipe(task, "cnn-lstm", CNNLSTMClassifier, conv, _CONV, published[2], targets[2]),
     )

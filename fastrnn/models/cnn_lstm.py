@@ -24,6 +24,9 @@ class CNNLSTMConfig(ConvConfig, RecurrentConfig):
 
     Parameters
     ----------
+    layer_norm : {"none", "output", "gates"}, default "output"
+        As in `RecurrentConfig`. Without it, attention over what convolutions give may stay uniform for
+        hundreds of steps, and the loss where it was.
     frames : bool, default False
         Whether strips are clips, frames side by side, and a step is a frame; there is no
         `width_factor` then.
@@ -37,6 +40,7 @@ class CNNLSTMConfig(ConvConfig, RecurrentConfig):
     4
     """
 
+    layer_norm: str = "output"
     frames: bool = False
     frame_width: int | None = None
 

@@ -33,6 +33,8 @@ class FusionConfig(ConvConfig, RecurrentConfig):
 
     Parameters
     ----------
+    layer_norm : {"none", "output", "gates"}, default "output"
+        As for `CNNLSTMConfig`.
     modalities : sequence of (str, int), default (("rgb", 3), ("depth", 1))
         Name and number of channels of each modality, in the order of the strips' channels.
     fusion : {"early", "middle", "late"}, default "middle"
@@ -52,6 +54,7 @@ class FusionConfig(ConvConfig, RecurrentConfig):
     (('rgb', 3), ('depth', 1))
     """
 
+    layer_norm: str = "output"
     modalities: tuple[tuple[str, int], ...] = (("rgb", 3), ("depth", 1))
     fusion: str = "middle"
     encoder: str = "cnn-lstm"
@@ -99,6 +102,8 @@ class FusionClassifier(EncoderClassifier):
         The architecture.
     labels : tuple of str
         Names of the classes.
+    branches : ModuleList
+        With ``fusion="late"``, the classifier of each modality, in the place of an encoder.
 
     Examples
     --------

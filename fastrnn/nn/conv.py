@@ -137,11 +137,10 @@ class ConvFront(nn.Module):
         x = blank_columns(pixels, lengths)
         for block in self.blocks:
             assert isinstance(block, ConvBlock)
-            columns = x.shape[3]
-            x = block(x)
-            if lengths is not None and x.shape[3] < columns:
-                lengths = (lengths + 1) // 2
-            x = blank_columns(x, lengths)
+            if lengths is not None:
+                columns = block.conv.stride[1]
+                lengths = (lengths + columns - 1) // columns
+            x = blank_columns(block(x), lengths)
         steps = self.project(x.permute(3, 0, 1, 2).flatten(2))
         return blank_steps(steps, lengths), lengths
 

@@ -390,7 +390,7 @@ def _stack_steps(
     steps = valid.shape[0]
     groups = -(-steps // stack)
     padded = nn.functional.pad(valid, (0, 0, 0, 0, 0, groups * stack - steps))
-    joined = torch.cat(padded.view(groups, stack, *padded.shape[1:]).unbind(1), dim=2)
+    joined = torch.cat(padded.view(groups, stack, *valid.shape[1:]).unbind(1), dim=2)
     return joined, None if lengths is None else (lengths + stack - 1) // stack
 
 

@@ -41,7 +41,7 @@ def assert_same(model: EncoderClassifier, got: list[Tensor], want: list[Tensor])
 
 
 class TestPadding:
-    @settings(max_examples=15)
+    @settings(max_examples=12)
     @given(data=st.data(), extra=st.integers(0, 3), filler=st.sampled_from(FILLERS))
     def test_makes_no_difference(self, model_class, data, extra, filler):
         model = data.draw(models(model_class))
@@ -117,7 +117,7 @@ def small(model_class: type[EncoderClassifier], **changes: Any) -> EncoderClassi
 
 
 class TestCopies:
-    @settings(max_examples=6)
+    @settings(max_examples=5)
     @given(data=st.data())
     def test_bundles_give_an_equal_model(self, model_class, data):
         model = data.draw(models(model_class))

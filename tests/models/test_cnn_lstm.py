@@ -71,6 +71,17 @@ class TestStrips:
         changed[..., :4] += 1
         assert not torch.equal(model(strips), model(changed))
 
+    def test_exports_with_any_batch_size_and_width(self):
+        model = small(dtype=torch.float32)
+        batch, width = torch.export.Dim("batch"), torch.export.Dim("width", min=8)
+        strips, lengths = torch.rand(2, 2, 5, 12), torch.tensor([12, 5])
+        exported = torch.export.export(
+            model, (strips, lengths), dynamic_shapes=({0: batch, 3: width}, {0: batch})
+        ).module()
+        others = torch.rand(3, 2, 5, 31), torch.tensor([31, 0, 4])
+        with torch.no_grad():
+            torch.testing.assert_close(exported(*others), model(*others))
+
 
 class TestClips:
     def test_frames_side_by_side_and_in_a_row_are_the_same(self):

@@ -87,6 +87,19 @@ class TestMissing:
         got = model(pixels, LENGTHS, missing=[name])
         assert torch.equal(got[SEEN], expected[SEEN])
 
+    def test_the_gate_weighs_those_that_are_there(self):
+        model, pixels = small(modalities=[("a", 1), ("b", 1), ("c", 2)]), strips()
+        pixels[:, 1] = 0
+        parts = [pixels[:, :1], pixels[:, 1:2], pixels[:, 2:]]
+        read = zip(model.encoder.encoders, parts, strict=True)
+        steps = [encoder(part, LENGTHS).steps for encoder, part in read]
+        steps[1] = torch.zeros_like(steps[1])
+        scores = model.encoder.gate(torch.cat(steps, dim=2))[..., [0, 2]]
+        weights = scores.softmax(2)[..., None]
+        expected = steps[0] * weights[:, :, 0] + steps[2] * weights[:, :, 1]
+        fused = model.encoder(pixels, LENGTHS).steps
+        torch.testing.assert_close(fused[:, SEEN], expected[:, SEEN])
+
     @every_kind
     def test_pixels_in_the_padding_are_no_modality(self, fusion):
         model = small(fusion=fusion)
@@ -163,8 +176,7 @@ class TestKinds:
         torch.testing.assert_close(weights.sum(1).tolist(), [1.0, 0.0, 1.0, 1.0])
 
     @every_kind
-    @pytest.mark.parametrize("encoder", ENCODERS)
-    def test_every_kind_trains(self, fusion, encoder):
+    def test_every_kind_trains(self, fusion):
         """Which modality is brighter: neither alone can tell."""
         torch.manual_seed(0)
         model = FusionClassifier(
@@ -173,11 +185,8 @@ class TestKinds:
             2,
             modalities=[("a", 1), ("b", 1)],
             fusion=fusion,
-            encoder=encoder,
+            encoder="lstm",
             hidden_size=8,
-            conv_channels=[8],
-            conv_features=8,
-            width_factor=2,
             modality_dropout=0.0,
             dropout=0.0,
         )
@@ -206,7 +215,7 @@ class TestKinds:
 
 
 class TestModalityDropout:
-    @settings(max_examples=20)
+    @settings(max_examples=10)
     @given(
         chance=st.floats(0.05, 0.95),
         gone=st.lists(st.sampled_from([None, "rgb", "depth"]), min_size=4, max_size=4),
@@ -217,7 +226,7 @@ class TestModalityDropout:
         for strip, name in zip(pixels, gone, strict=True):
             if name is not None:
                 strip[MODALITIES[name]] = 0
-        for _ in range(20):
+        for _ in range(10):
             left = model._drop(pixels, torch.tensor(LENGTHS))
             for strip, length in zip(left, LENGTHS, strict=True):
                 assert strip[..., :length].any() or not length
@@ -235,7 +244,7 @@ class TestModalityDropout:
         model, pixels = small(fusion=fusion, modality_dropout=0.5), strips()
         assert torch.equal(model(pixels, LENGTHS), model(pixels, LENGTHS))
         model.train()
-        seen = torch.stack([model(pixels, LENGTHS)[0] for _ in range(30)]).detach()
+        seen = torch.stack([model(pixels, LENGTHS)[0] for _ in range(16)]).detach()
         kinds = [
             model.eval()(pixels, LENGTHS, missing=gone)[0] for gone in ([], ["rgb"], ["depth"])
         ]
