@@ -25,7 +25,7 @@ class CNNLSTMConfig(ConvConfig, RecurrentConfig):
     Parameters
     ----------
     layer_norm : {"none", "output", "gates"}, default "output"
-        As in `RecurrentConfig`. Without it, attention over features of convolutions may stay uniform
+        As in `RecurrentConfig`. Without it, attention over features of the front may stay uniform
         for hundreds of steps, and the loss where it was.
     frames : bool, default False
         Whether strips are clips, frames side by side, and a step is a frame; there is no

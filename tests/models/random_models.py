@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastrnn.models import EncoderClassifier
 from fastrnn.models.bundle import MODELS
-from fastrnn.models.config import COMBINES, ConvConfig, ModelConfig, RecurrentConfig
+from fastrnn.models.config import ConvConfig, ModelConfig, RecurrentConfig
 from fastrnn.models.fusion import ENCODERS, FUSIONS
 from fastrnn.nn.pooling import POOLINGS
 from fastrnn.nn.scan import SCANS
@@ -41,7 +41,8 @@ def model_settings(draw: st.DrawFn) -> Settings:
         "pixel_std": draw(st.sampled_from([0.25, 1.0])),
         "window_size": window,
         "window_stride": window and draw(st.integers(1, window)),
-        "window_combine": draw(st.sampled_from(COMBINES)),
+        "window_combine": draw(st.sampled_from(["mean", "vote"])),
+        "reader": draw(st.sampled_from([None, {"kind": "images", "height": HEIGHT}])),
     }
 
 
@@ -85,8 +86,10 @@ def own_settings(draw: st.DrawFn, name: str) -> Settings:
         width = LONGEST + 3 if scan == "channels" else None
         return {"scan": scan, "stack": draw(st.integers(1, 3)), "width": width}
     if name == "CNNLSTMClassifier":
-        frames = draw(st.booleans())
-        return {"frames": frames, "frame_width": FRAME if frames else None}
+        if not draw(st.booleans()):
+            return {"frames": False, "frame_width": None}
+        windows = {"window_size": None, "window_stride": None}  # others are no whole frames
+        return {"frames": True, "frame_width": FRAME, **windows}
     if name == "StripCNN":
         return {"depth": draw(st.integers(0, 2)), "kernel_size": draw(st.sampled_from([1, 3]))}
     modalities = draw(st.sampled_from([[("rgb", 3), ("depth", 1)], [("a", 1), ("b", 2), ("c", 1)]]))

@@ -144,7 +144,7 @@ class TestKinds:
         model, pixels = small(fusion="early", encoder=encoder), strips()
         shared = {"hidden_size": 4, "dtype": torch.float64}
         alone = (
-            StripClassifier(4, 5, 3, **shared)
+            StripClassifier(4, 5, 3, layer_norm="output", **shared)
             if encoder == "lstm"
             else CNNLSTMClassifier(4, 5, 3, conv_channels=[4, 6], conv_features=8, **shared)
         )
