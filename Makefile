@@ -42,8 +42,9 @@ demo: $(VENV)/demo.stamp ## Install, then watch a classifier learn from few labe
 test: $(VENV)/test.stamp ## Install, then run the tests (TEST_ARGS="-k name" to choose, TEST_JOBS=0 for one at a time)
 	$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
 
-thorough: $(VENV)/test.stamp ## Search 2,000 random problems for a wrong result of the kernels
-	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/recurrence -k random_problems
+thorough: $(VENV)/test.stamp ## Go through the grids of the kernels in full, and search 2,000 random problems for a wrong result
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/recurrence -k "grid or random_problems"
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest tests/benchmarks/test_triton_resources.py tests/benchmarks/test_cuda_resources.py
 
 sanitize: $(VENV)/test.stamp ## Run the CPU kernels under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
 	NATIVE_GRID=full $(BIN)/pytest tests/native -s

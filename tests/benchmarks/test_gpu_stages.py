@@ -12,6 +12,7 @@ from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import peers, speed_stage, stages, supervisor
 from benchmarks.gpu.grid import AUTO_BEHAVIOURS, BEHAVIOURS, PRECISIONS, all_cases
 from benchmarks.gpu.plan import Cell, self_test_cells
+from benchmarks.gpu.results import Record
 from benchmarks.gpu.run import Run
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.supervisor import Job
@@ -42,19 +43,66 @@ dispatch.BACKENDS = (Unusable(), *dispatch.BACKENDS)
 """
 
 
+Answers = dict[str, Record]
+
+
+def ask(settings: Settings) -> Answers:
+    """What a worker says of this machine and its backends, by the question."""
+    run = Run(settings, lambda text: None)
+    records = run.alone([stages._describe(run), Job("backends", "backends")])
+    run.close()
+    return {record["name"]: record for record in records}
+
+
+def repeat(answers: Answers, patch: pytest.MonkeyPatch) -> None:
+    """Give answers that are known to every run that asks, without a start of a worker."""
+
+    def alone(run: Run, jobs: list[Job], seconds: float = 0.0) -> list[Record]:
+        records = [dict(answers[job.name]) for job in jobs]
+        for record in records:
+            run.add(record)
+        return records
+
+    patch.setattr(Run, "alone", alone)
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    return ask(Settings(output=tmp_path_factory.mktemp("asked"), device="cpu"))
+
+
+@pytest.fixture
+def known_machine(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    repeat(answers, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def with_unusable(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Answers]:
+    """A plugin's backend that cannot run, and what a worker with it answers."""
+    folder = tmp_path_factory.mktemp("unusable")
+    plugin = folder / "unusable.py"
+    plugin.write_text(UNUSABLE)
+    return str(plugin), ask(Settings(output=folder, device="cpu", plugin=str(plugin)))
+
+
 @pytest.mark.parametrize(("backends", "code"), [("", 1), ("cpu", 0), ("cpu,unusable", 1)])
 def test_a_backend_that_cannot_run_is_a_failure_unless_it_is_not_wanted(
-    tmp_path: Path, backends: str, code: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    with_unusable: tuple[str, Answers],
+    backends: str,
+    code: int,
 ) -> None:
-    plugin = tmp_path / "unusable.py"
-    plugin.write_text(UNUSABLE)
-    options = ["--stages=check", "--filter=^cpu, fp32: last state", f"--plugin={plugin}"]
+    plugin, answers = with_unusable
+    repeat(answers, monkeypatch)
+    options = ["--stages=check", "--filter=^cpu, fp32: last state alone$", f"--plugin={plugin}"]
     assert on_the_cpu(tmp_path, *options, f"--backends={backends}") == code
     failures = found_in(tmp_path)["failures"]
     assert [found["name"] for found in failures] == ["unusable"] * code
     assert all("its compiler is gone" in found["errors"][0] for found in failures)
 
 
+@pytest.mark.usefixtures("known_machine")
 def test_a_filter_that_matches_nothing_is_a_failure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +112,7 @@ def test_a_filter_that_matches_nothing_is_a_failure(
     assert "--filter is 'nothing'; it should match a name of a cell" in text
 
 
+@pytest.mark.usefixtures("known_machine")
 def test_cells_without_room_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +125,7 @@ def test_cells_without_room_are_told(
     assert list(found_in(tmp_path)["left_out"].values()) == [3]
 
 
+@pytest.mark.usefixtures("known_machine")
 @pytest.mark.parametrize(
     ("measured", "left", "pattern", "code"),
     [(1, 3, "", 0), (1, 0, "I=3", 0), (0, 4, "", 3), (1, 1, "I=3", 3)],
@@ -122,6 +172,7 @@ def test_a_full_disk_ends_the_run_with_a_report(
     assert "the stage ended half-way: OSError: no space left on device" in text
 
 
+@pytest.mark.usefixtures("known_machine")
 def test_a_stage_that_breaks_is_told_and_the_next_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +189,7 @@ def test_a_stage_that_breaks_is_told_and_the_next_goes_on(
     assert "KeyError: 'no such thing'" in (tmp_path / "gpu_cpu.md").read_text()
 
 
+@pytest.mark.usefixtures("known_machine")
 def test_time_that_was_over_has_an_exit_code_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

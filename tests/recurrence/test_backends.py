@@ -1,7 +1,6 @@
 """Every backend against the float64 reference, over the grid and over random problems."""
 
 import functools
-import itertools
 
 import pytest
 import torch
@@ -14,22 +13,17 @@ from fastrnn.recurrence.ops import lstm_layer
 from fastrnn.recurrence.problem import LayerArgs
 from fastrnn.recurrence.verification import Expectation, expect, verify
 
+from ..conftest import THOROUGH
 from .conftest import Case
 from .emulated import emulate_cuda
+from .grid import HIDDEN_SIZES, LENGTHS, Share, share_of_grid
 
-SEQ_LENS = (1, 3, 7, 16)
-BATCH_SIZES = (1, 3, 11, 16)
-INPUT_SIZES = (1, 3, 13, 32)
-HIDDEN_SIZES = (1, 5, 17, 32)
-LENGTHS = ("none", "random", "zeros", "equal")
 ISAS = ("avx512", "avx2", "portable")
 
-# Triton's kernels are interpreted here, and those in CUDA emulated, slowly: fewer cases.
 INTERPRETED = ("triton", "")
 EMULATED = ("cuda", "")
 VARIANTS = [("eager", ""), *(("cpu", isa) for isa in ISAS)]
 HAVE_THEIR_OWN_FILE = {"cudnn"}
-EVERY_NTH = {INTERPRETED: 5, EMULATED: 3}
 
 DTYPES = {
     "eager": (torch.float32, torch.float64),
@@ -111,16 +105,11 @@ def test_grid(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     backend = prepared(variant, monkeypatch)
-    sizes = itertools.product(SEQ_LENS, BATCH_SIZES, INPUT_SIZES)
-    options = itertools.cycle(itertools.product(LENGTHS, (False, True), (True, False)))
-    for seed, ((t, b, i), (lengths, states, bias)) in enumerate(zip(sizes, options, strict=False)):
-        # 16-bit numbers are converted for the same float32 kernels on the CPU.
-        if seed % (8 if variant[0] == "cpu" and dtype.itemsize == 2 else EVERY_NTH.get(variant, 1)):
-            continue
-        case = Case(
-            t, b, i, hidden_size, num_directions, lengths, states, bias,
-            contiguous=seed % 3 != 0, dtype=dtype, seed=seed,
-        )  # fmt: skip
+    # Triton's kernels are interpreted here, slowly. 16-bit numbers are converted for the same
+    # float32 kernels on the CPU.
+    few = variant == INTERPRETED or (variant[0] == "cpu" and dtype.itemsize == 2)
+    share = Share.ALL if THOROUGH else Share.FEW if few else Share.PAIRS
+    for case in share_of_grid(share, hidden_size, num_directions, dtype):
         assert_right(backend, case)
 
 
