@@ -54,7 +54,9 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to [B, C', H', W'], with H' = ceil(H / stride), and so W'."""
-        last = self.conv(x).permute(0, 2, 3, 1)  # channels last: dense for the norm
+        # Channels last: dense for the norm, and several times as fast through the first layer.
+        x = x.to(memory_format=torch.channels_last)
+        last = self.conv(x).permute(0, 2, 3, 1)
         return self.norm(last).relu().permute(0, 3, 1, 2)  # type: ignore[no-any-return]
 
 
@@ -140,7 +142,7 @@ class ConvFront(nn.Module):
             if lengths is not None:
                 columns = block.conv.stride[1]
                 lengths = (lengths + columns - 1) // columns
-            x = blank_columns(block(x), lengths)
+            x = _zero_columns(block(x), lengths)
         steps = self.project(x.permute(3, 0, 1, 2).flatten(2))
         return blank_steps(steps, lengths), lengths
 
@@ -274,6 +276,14 @@ def _blocks(
         ConvBlock(*sizes, device=device, dtype=dtype)
         for sizes in zip(before, channels, kernels, strides, strict=True)
     )
+
+
+def _zero_columns(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Do as `blank_columns` does, faster, where what lies past the ends is finite."""
+    if lengths is None:
+        return x
+    valid = valid_mask(lengths, x.shape[3]).t().to(x.dtype)
+    return x * valid[:, None, None]
 
 
 def _halved(size: int, times: int) -> int:

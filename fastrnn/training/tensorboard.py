@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,9 +111,22 @@ class TensorBoardCallback(Callback):
 
     def _open(self, run: str, first_step: int) -> None:
         folder = self._folder / run
+        _wait_for_a_later_name(folder)
         self._writers[run] = self._make_writer(str(folder), purge_step=first_step)
 
     def _write(self, run: str, figures: Mapping[str, float | None], step: int) -> None:
         for name, value in figures.items():
             if value is not None:
                 self._writers[run].add_scalar(name, value, step)
+
+
+def _wait_for_a_later_name(folder: Path) -> None:
+    """Wait, for less than a second, until a new file is read after those of former trainings.
+
+    TensorBoard reads a run's files in the order of their names, which begin with the second; of
+    two of the same second the later one may come first.
+    """
+    seconds = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
+    ahead = max(seconds, default=0) + 1 - time.time()
+    if 0 < ahead <= 1:
+        time.sleep(ahead)

@@ -114,6 +114,16 @@ def test_a_new_training_in_the_same_folder_hides_the_former_one(train, tmp_path:
 
 @installed
 @quiet
+def test_files_of_two_trainings_in_a_row_are_told_apart_by_the_second(train, tmp_path) -> None:
+    for _ in range(2):
+        train(epochs=1)
+        (tmp_path / "run" / "checkpoint.pt").unlink()
+    files = (tmp_path / "run" / "tensorboard" / "steps").iterdir()
+    assert len({path.name.split(".")[3] for path in files}) == 2
+
+
+@installed
+@quiet
 def test_what_a_checkpoint_holds_is_on_disk_before_it(train, tmp_path: Path) -> None:
     seen = []
 
