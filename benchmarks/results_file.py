@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from .claims import claimed
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 CPU_FILE = RESULTS / "cpu_vs_torch.json"
@@ -50,12 +52,15 @@ def load(path: Path = CPU_FILE) -> dict[str, Any]:
 
 
 def store(cells: dict[str, Any], path: Path = CPU_FILE) -> None:
-    """Add cells to the file, in the place of older ones of the same name."""
-    merged = {**load(path), **cells}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(merged, indent=1) + "\n")
-    temporary.replace(path)
+    """Add cells to the file, in the place of older ones of the same name.
+
+    Several processes may do so at a time.
+    """
+    with claimed(path.with_suffix(".lock"), wait=True):
+        merged = {**load(path), **cells}
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(merged, indent=1) + "\n")
+        temporary.replace(path)
 
 
 def milliseconds(value: float) -> str:

@@ -2,7 +2,8 @@
 
 All of it takes many hours on two cores; it can be stopped at any moment and goes on from there.
 ``python -m benchmarks.accuracy strip-mnist/lstm --seeds 1 --minutes 30`` runs a part;
-``few-labels`` is the self-training of the README.
+``few-labels`` is the self-training of the README. Started twice with ``--threads 1``, it shares
+the work: each process leaves alone what the other one is at.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from ..claims import claimed
 from ..results_file import ROOT, load, store
 from . import few_labels
 from .recipes import RECIPES, Recipe
@@ -74,15 +76,24 @@ def _run(recipe: Recipe, seed: int, deadline: float, *, again: bool) -> None:
     key = f"{recipe.key}/seed {seed}"
     if (key in load(ACCURACY_FILE) and not again) or time.monotonic() > deadline:
         return
-    sys.stdout.write(f"{key}\n")
-    sys.stdout.flush()
-    result = run(recipe, seed, Path(WORK, *key.split("/")), deadline)
-    if result is None:
-        sys.stdout.write(f"{key}: stopped, to be gone on with\n")
-        return
-    store({key: result}, ACCURACY_FILE)
+    folder = Path(WORK, *key.split("/"))
+    with claimed(folder / "claim") as free:
+        # Another process may have come to its end since.
+        if not free or (key in load(ACCURACY_FILE) and not again):
+            return
+        _tell(key)
+        result = run(recipe, seed, folder, deadline)
+        if result is None:
+            _tell(f"{key}: stopped, to be gone on with")
+            return
+        store({key: result}, ACCURACY_FILE)
     shown = {name: result[name] for name in ("accuracy", "parameters", "train_seconds")}
-    sys.stdout.write(f"{key}: {json.dumps(shown)}\n")
+    _tell(f"{key}: {json.dumps(shown)}")
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _measure_speed(recipe: Recipe, deadline: float, *, again: bool) -> None:
@@ -94,7 +105,7 @@ def _measure_speed(recipe: Recipe, deadline: float, *, again: bool) -> None:
     train, _ = next(TASKS[recipe.task].folds())
     result = measure_speed(recipe, train, SPEED_SECONDS)
     store({key: result}, ACCURACY_FILE)
-    sys.stdout.write(f"{key}: {json.dumps(result['ratio'])}\n")
+    _tell(f"{key}: {json.dumps(result['ratio'])}")
 
 
 if __name__ == "__main__":

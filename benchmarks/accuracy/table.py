@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 from ..results_file import ROOT, load
@@ -31,14 +32,13 @@ def _columns(recipe: Recipe, stored: Row | None) -> list[str]:
     if stored is None:
         return [*names, "", recipe.published, target, "not run yet", "", "", "", ""]
     first = stored.runs[0]
-    seconds = sum(run["train_seconds"] for run in stored.runs) / len(stored.runs)
     return [
         *names,
         f"{first['parameters']:,}",
         recipe.published,
         target,
         _accuracy(stored),
-        f"{seconds / 60:.1f} min",
+        _training_time(stored),
         *_speed(stored.speed),
     ]
 
@@ -48,6 +48,17 @@ def _accuracy(stored: Row) -> str:
     if stored.deviation is None:
         return f"**{stored.mean:.2%}** (1 seed)"
     return f"**{stored.mean:.2%}** ± {stored.deviation * 100:.2f} ({seeds} seeds)"
+
+
+def _training_time(stored: Row) -> str:
+    """Mean over the seeds that ran on so many threads."""
+    by_threads: dict[int, list[float]] = {}
+    for run in stored.runs:
+        by_threads.setdefault(run["environment"]["threads"], []).append(run["train_seconds"])
+    return ", ".join(
+        f"{statistics.fmean(seconds) / 60:.1f} min on {threads} thread{'s'[: threads - 1]}"
+        for threads, seconds in sorted(by_threads.items())
+    )
 
 
 def _speed(speed: dict[str, Any] | None) -> list[str]:
@@ -67,9 +78,10 @@ def _notes(cells: dict[str, Any]) -> str:
     torch_versions = sorted({run["environment"]["torch"] for run in runs})
     return (
         "Accuracy on the test part, mean and standard deviation over the seeds; training time is "
-        "that of one run, without tests in between. Steps per second are those of training on "
-        "typical batches, with this package's LSTM and with `torch.nn.LSTM` (packed where lengths "
-        "vary), measured in turns. Settings were chosen on strips held out of the training part. "
+        "that of one run, without tests in between (runs on 1 thread went two at a time). Steps "
+        "per second are those of training on typical batches, with this package's LSTM and with "
+        "`torch.nn.LSTM` (packed where lengths vary), measured in turns. Settings were chosen on "
+        "strips held out of the training part. "
         f"{', '.join(machines)}, torch {', '.join(torch_versions)}. Measured by `python -m "
         "benchmarks.accuracy`, stored in `benchmarks/results/accuracy.json`."
     )
