@@ -73,7 +73,7 @@ class Recipe:
 
 # Handwriting varies in slant and size; clutter and digits stay what they are.
 _HANDWRITING = StripAugmentation(
-    shift_rows=2, stretch=0.12, scale=0.1, slant=12, contrast=0.1, background=0
+    shift_rows=1.5, stretch=0.1, scale=0.08, slant=10, contrast=0.1, background=0
 )
 _DIGIT = StripAugmentation(shift_rows=2, shift_columns=2, stretch=0.12, scale=0.12, slant=12)
 _SPEECH = StripAugmentation(
@@ -82,20 +82,20 @@ _SPEECH = StripAugmentation(
 _CLIP = StripAugmentation(brightness=0.05, contrast=0.1, noise=4)
 
 _STRIPS = TrainingConfig(
-    epochs=12,
+    epochs=9,
     learning_rate=1e-2,
     weight_decay=0.05,
     label_smoothing=0.05,
     ema_decay=0.998,
     augment=_HANDWRITING,
 )
-_CONV = replace(_STRIPS, learning_rate=5e-3)
+_CONV = replace(_STRIPS, epochs=6, learning_rate=3e-3)
 _SMALL = replace(
     _STRIPS, epochs=30, learning_rate=5e-3, ema_decay=0.99, max_padded_steps=4096, augment=None
 )
 _SPOKEN = replace(_SMALL, augment=_SPEECH)
 
-_LSTM_128 = {"hidden_size": 128, "stack": 2, "dropout": 0.2}
+_LSTM_96 = {"hidden_size": 96, "stack": 2, "dropout": 0.1}
 _FUSED = {"hidden_size": 48, "conv_channels": (16, 32, 48), "conv_features": 64, "dropout": 0.2}
 
 
@@ -103,12 +103,12 @@ def _on_strips(
     task: str, published: tuple[str, str, str], targets: tuple[float | None, float, float]
 ) -> tuple[Recipe, ...]:
     """CNN, LSTM and CNN-LSTM on strips of digits."""
-    conv = {"dropout": 0.2}
+    conv = {"conv_channels": (16, 32, 64), "dropout": 0.1}
     return (
         Recipe(
             task, "cnn", StripCNN, conv | {"pooling": "mean+max"}, _CONV, published[0], targets[0]
         ),
-        Recipe(task, "lstm", StripClassifier, _LSTM_128, _STRIPS, published[1], targets[1]),
+        Recipe(task, "lstm", StripClassifier, _LSTM_96, _STRIPS, published[1], targets[1]),
         Recipe(task, "cnn-lstm", CNNLSTMClassifier, conv, _CONV, published[2], targets[2]),
     )
 
