@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fastrnn.cli import options as opt
 from fastrnn.cli.bundles import MODEL_HELP, bundle_folder
+from fastrnn.cli.devices import Device, chosen_device
 from fastrnn.cli.reading import Reading
 from fastrnn.cli.reading_options import ReadingOptions
 from fastrnn.cli.runs import output_folder
@@ -42,6 +43,7 @@ def evaluate(
     skip_bad: opt.SkipBad = False,
     data_root: opt.DataRoot = None,
     test_speaker: opt.TestSpeaker = None,
+    device: Device = "auto",
 ) -> None:
     """Measure a model: accuracy, precision, recall and F1 per class, confusion matrix.
 
@@ -54,7 +56,7 @@ def evaluate(
     fastrnn evaluate runs/train test-strips/
     fastrnn evaluate runs/train strip-mnist --output runs/mnist-test
     """
-    classifier = EncoderClassifier.load(bundle_folder(model))
+    classifier = EncoderClassifier.load(bundle_folder(model), map_location=chosen_device(device))
     folder = output_folder(output)
     options = ReadingOptions(skip_bad=skip_bad, data_root=data_root, test_speaker=test_speaker)
     reading = Reading.of_model(classifier, options)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from fastrnn.cli.bundles import MODEL_HELP, bundle_folder, found_files
+from fastrnn.cli.devices import Device, chosen_device
 from fastrnn.cli.errors import FAILURE, CommandError
 from fastrnn.cli.runs import output_folder
 from fastrnn.data import StripDecodeError
@@ -56,6 +57,7 @@ def explain(
         bool,
         typer.Option("--skip-bad", help="Exit with 0 even if some files can't be read."),
     ] = False,
+    device: Device = "auto",
 ) -> None:
     """Show why a model says what it says of files.
 
@@ -69,7 +71,7 @@ def explain(
     fastrnn explain runs/train scan1.png scan2.png
     fastrnn explain runs/train new-scans/ --output why --target cat
     """
-    classifier = EncoderClassifier.load(bundle_folder(model))
+    classifier = EncoderClassifier.load(bundle_folder(model), map_location=chosen_device(device))
     if target is not None and target not in classifier.labels:
         raise CommandError(
             f"--target is {target!r}, but the model knows {', '.join(classifier.labels)}"

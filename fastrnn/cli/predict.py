@@ -14,6 +14,7 @@ from typing import IO, Annotated, Any, Protocol
 import typer
 
 from fastrnn.cli.bundles import MODEL_HELP, bundle_folder, found_files
+from fastrnn.cli.devices import Device, chosen_device
 from fastrnn.cli.errors import FAILURE, CommandError
 from fastrnn.data import StripDecodeError, StripShards
 from fastrnn.data.groups import strip_path
@@ -56,6 +57,7 @@ def predict(
         bool,
         typer.Option("--skip-bad", help="Exit with 0 even if some files can't be read."),
     ] = False,
+    device: Device = "auto",
 ) -> None:
     """Classify files with a saved model.
 
@@ -69,7 +71,7 @@ def predict(
     fastrnn predict runs/train new-scans/ --output labels.csv
     fastrnn predict runs/train new-scans/ --format jsonl --probabilities
     """
-    predictor = Predictor(bundle_folder(model))
+    predictor = Predictor(bundle_folder(model), device=chosen_device(device))
     sources = _sources(files, predictor)
     wanted = format_ or (Format.JSONL if _ends_as_jsonl(output) else Format.CSV)
     outcomes = _Outcomes(_predicted(sources, predictor))

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from fastrnn.cli import options as opt
 from fastrnn.cli.builtin_sources import is_built_in
+from fastrnn.cli.devices import Device, chosen_device
 from fastrnn.cli.errors import CommandError
 from fastrnn.cli.model_options import ModelOptions
 from fastrnn.cli.models import build_model
@@ -118,6 +119,7 @@ def self_train(
     learning_rate: opt.LearningRate = 5e-3,
     weight_decay: opt.WeightDecay = 0.01,
     batch_columns: opt.BatchColumns = 6000,
+    device: Device = "auto",
 ) -> None:
     """Train a classifier on few labelled and many unlabelled strips.
 
@@ -133,6 +135,7 @@ def self_train(
     fastrnn self-train labelled/ --unlabelled more-scans/ --threshold 0.95
     fastrnn self-train strip-mnist --train-size 6000 --labelled 600
     """
+    place = chosen_device(device)
     training = TrainingConfig(
         epochs=epochs,
         learning_rate=learning_rate,
@@ -166,6 +169,7 @@ def self_train(
     exam = _labelled_part(test or (source if is_built_in(source) else None), reading, strips.labels)
 
     model = build_model(model_options.model, strips, seed, reader=reading.reader, **architecture)
+    model.to(place)
     labels = int((strips.targets != UNLABELLED).sum())
     if labels == len(strips):
         raise CommandError(
@@ -184,7 +188,7 @@ def self_train(
     Console().print(rounds_table(result.rounds, result.best_round))
     typer.echo(f"Ended by: {_ENDINGS[result.termination_condition_]}")
     if exam is not None:
-        supervised = EncoderClassifier.load(output / SUPERVISED_FOLDER)
+        supervised = EncoderClassifier.load(output / SUPERVISED_FOLDER, map_location=place)
         before, after = evaluate(supervised, exam).accuracy, evaluate(model, exam).accuracy
         typer.echo(
             f"Accuracy on {len(exam):,} test strips: {before:.2%} with the labels alone, "

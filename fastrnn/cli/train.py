@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from fastrnn.cli import options as opt
+from fastrnn.cli.devices import Device, chosen_device
 from fastrnn.cli.errors import CommandError
 from fastrnn.cli.model_options import ModelOptions
 from fastrnn.cli.models import build_model
@@ -63,6 +64,7 @@ def train(
     accumulate: opt.Accumulate = 1,
     amp: opt.Amp = opt.AmpName.OFF,
     workers: opt.Workers = 0,
+    device: Device = "auto",
 ) -> None:
     """Train a classifier on labelled strips.
 
@@ -78,6 +80,7 @@ def train(
     fastrnn train clips/ --model cnn-lstm --max-frames 32
     fastrnn train scans/ --model fusion --rgb --depth-range 500 4500
     """
+    place = chosen_device(device)
     config = TrainingConfig(
         epochs=epochs,
         learning_rate=learning_rate,
@@ -106,6 +109,7 @@ def train(
     strips, judges = _divided(labelled, validation, validation_share, group_regex, reading)
     config = replace(config, augment=augmentation(augment.value, mixup, strips))
     model = build_model(model_options.model, strips, seed, reader=reading.reader, **architecture)
+    model.to(place)
     check_training(model, config, strips, judges)
     if overwrite:
         clear_output(output, (*_TRACES, *_BESIDE))

@@ -39,6 +39,13 @@ def _int_from(name: str, value: Any, least: int) -> int:
     return number
 
 
+def check_instance(name: str, value: object, kind: type) -> None:
+    """Raise a TypeError that names the argument unless ``value`` is of this kind."""
+    if not isinstance(value, kind):
+        given = "a class" if isinstance(value, type) else f"of type {type(value).__name__}"
+        raise TypeError(f"{name} is {given}, but must be a {kind.__name__}")
+
+
 def check_value_range(name: str, value: Any) -> ValueRange:
     """``value`` as two finite floats, the lower one first, or an error that names it."""
     try:

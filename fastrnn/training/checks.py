@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 
 from fastrnn.data import UNLABELLED, StripDataset, StripSubset, require_classes
 from fastrnn.data.augment import StripAugmented
+from fastrnn.data.checks import check_instance
 from fastrnn.training.config import TrainingConfig
 from fastrnn.training.evaluation import check_num_classes, predict_logits
 
@@ -38,7 +40,18 @@ def check_same_kind(train: StripDataset, validation: StripDataset) -> None:
 def check_training(
     model: nn.Module, config: TrainingConfig, train: StripDataset, validation: StripDataset | None
 ) -> None:
-    """Raise ValueError if model, settings and data do not fit together."""
+    """Raise ValueError if model, settings and data do not fit together.
+
+    Raises
+    ------
+    TypeError
+        If one of them is something else.
+    """
+    check_instance("model", model, nn.Module)
+    check_instance("config", config, TrainingConfig)
+    check_instance("train", train, StripDataset)
+    if validation is not None:
+        check_instance("validation", validation, StripDataset)
     check_labelled("train", train)
     require_classes(train)
     if validation is not None:
@@ -69,6 +82,24 @@ def fingerprint(dataset: StripDataset | None) -> dict[str, Any] | None:
         "targets": hashlib.sha256(dataset.targets.tobytes()).hexdigest(),
         "lengths": hashlib.sha256(dataset.lengths.tobytes()).hexdigest(),
     }
+
+
+def architecture(model: nn.Module) -> dict[str, Any]:
+    """Return what tells one model from another beside its weights, if it has a `config`."""
+    config = getattr(model, "config", None)
+    return asdict(config) if is_dataclass(config) and not isinstance(config, type) else {}
+
+
+def model_differences(saved: Mapping[str, Any] | None, model: nn.Module) -> list[str]:
+    """Return in words what differs between a model and the one of a checkpoint.
+
+    Checkpoints of earlier versions do not tell.
+    """
+    return (
+        []
+        if saved is None
+        else config_differences({"model": saved}, {"model": architecture(model)})
+    )
 
 
 def data_differences(

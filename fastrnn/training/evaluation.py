@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastrnn.data import StripBatch, StripBatches, StripDataset, strip_batches
+from fastrnn.data.checks import check_instance
 from fastrnn.data.views import StripWindows
 from fastrnn.models.windows import WindowPlan
 from fastrnn.nn.mode import mode as mode
@@ -96,6 +97,8 @@ def predict_logits(
         softmax gives the shares back. Where two classes have equally many votes, the largest
         logit is that of the first one.
     """
+    check_instance("model", model, nn.Module)
+    check_instance("dataset", dataset, StripDataset)
     if len(dataset) == 0:
         raise ValueError("the dataset has no strips")
     device = device_of(model) if device is None else torch.device(device)
@@ -241,6 +244,7 @@ def evaluate(
     >>> evaluation.confusion.shape, int(evaluation.confusion.sum())
     (torch.Size([10, 10]), 5)
     """
+    check_instance("dataset", dataset, StripDataset)
     targets = torch.as_tensor(dataset.targets)
     unlabelled = int((targets < 0).sum())
     if unlabelled:

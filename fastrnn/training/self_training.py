@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from fastrnn.data import StripDataset
+from fastrnn.data.checks import check_instance
 from fastrnn.training.callbacks import Callback
 from fastrnn.training.interrupt import StopFlag, stop_on_interrupt
 from fastrnn.training.pseudo_labels import PseudoLabeller
@@ -65,8 +66,10 @@ class SelfTrainer:
         progress: bool = True,
         callbacks: Sequence[Callback] = (),
     ) -> None:
+        check_instance("model", model, nn.Module)
         self.model = model
         self.config = config or SelfTrainingConfig()
+        check_instance("config", self.config, SelfTrainingConfig)
         self.labeller = labeller or self.config.labeller()
         self.out_dir = None if out_dir is None else Path(out_dir)
         self.progress = progress
@@ -117,7 +120,7 @@ class SelfTrainer:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             Before any work, if data, settings and model don't fit together, if `out_dir` can't be
             written or holds a training that is not to be resumed.
         CheckpointError
@@ -125,6 +128,7 @@ class SelfTrainer:
         NonFiniteLossError
             If a loss becomes infinite or not a number; the model has the best weights so far.
         """
+        check_instance("dataset", dataset, StripDataset)
         run = SelfTrainingRun(
             self.model,
             self.config,

@@ -24,10 +24,12 @@ from fastrnn.training.checkpoint import (
     save_checkpoint,
 )
 from fastrnn.training.checks import (
+    architecture,
     check_training,
     config_differences,
     data_differences,
     fingerprint,
+    model_differences,
 )
 from fastrnn.training.config import FREE_AT_RESUME
 from fastrnn.training.evaluation import evaluate, predict_probabilities
@@ -332,6 +334,7 @@ class SelfTrainingRun:
         saved = {
             "config": asdict(self.config),
             "data": self.fingerprints,
+            "architecture": architecture(self.model),
             "model": self.model.state_dict(),
             "pseudo_labels": state.pseudo_labels,
             "since": state.since,
@@ -344,6 +347,7 @@ class SelfTrainingRun:
         saved = load_checkpoint(path, _KIND)
         free = {"max_iter", *FREE_AT_RESUME}
         differences = config_differences(saved["config"], asdict(self.config), free)
+        differences += model_differences(saved.get("architecture"), self.model)
         for name, now in self.fingerprints.items():
             differences += data_differences(name, saved["data"][name], now)
         check_same(path, differences)

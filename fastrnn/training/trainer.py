@@ -97,7 +97,7 @@ class Trainer:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             Before any work, if data, settings and model don't fit together, if `out_dir` can't be
             written or holds a training that is not to be resumed.
         CheckpointError

@@ -24,10 +24,12 @@ from fastrnn.training.checkpoint import (
     save_checkpoint,
 )
 from fastrnn.training.checks import (
+    architecture,
     check_training,
     config_differences,
     data_differences,
     fingerprint,
+    model_differences,
 )
 from fastrnn.training.config import FREE_AT_RESUME, TrainingConfig
 from fastrnn.training.epoch_batches import EpochBatches
@@ -215,6 +217,7 @@ class TrainingRun:
             state: dict[str, Any] = {
                 "config": asdict(self.config),
                 "data": self.data,
+                "model": architecture(self.model),
                 "run": self.state.state_dict(),
             }
             save_checkpoint(self.checkpoint, _KIND, state)
@@ -225,6 +228,7 @@ class TrainingRun:
         if self.config.schedule == "plateau":
             free.add("epochs")  # a cosine schedule spans all epochs, the plateau one does not
         differences = config_differences(saved["config"], asdict(self.config), free)
+        differences += model_differences(saved.get("model"), self.model)
         for name, now in self.data.items():
             differences += data_differences(name, saved["data"][name], now)
         check_same(path, differences)

@@ -6,7 +6,7 @@ from torch import nn
 
 from fastrnn.data import StripSubset
 from fastrnn.data.augment import StripAugmentation
-from fastrnn.training import CheckpointError, Trainer, TrainingConfig
+from fastrnn.training import CheckpointError, SelfTrainer, Trainer, TrainingConfig, evaluate
 from fastrnn.training.checks import config_differences, data_differences, fingerprint
 
 
@@ -42,6 +42,26 @@ def test_data_that_can_not_be_trained_on_are_refused(row_means, clusters, tmp_pa
     refuse(model, (train,), "schedule='plateau' needs a validation set", out, schedule="plateau")
     refuse(model, (train,), "patience needs a validation set", out, patience=2)
     refuse(model.requires_grad_(False), (train,), "no parameter that requires a gradient", out)
+
+
+def test_something_else_than_model_settings_or_strips_is_named(row_means, clusters) -> None:
+    train, model, config = clusters(9, classes=3), row_means(3), TrainingConfig(epochs=1)
+    cases = [
+        ((None, config), (train,), "model is of type NoneType, but must be a Module"),
+        ((type(model), config), (train,), "model is a class, but must be a Module"),
+        ((model, {"epochs": 1}), (train,), "config is of type dict, but must be a TrainingConfig"),
+        ((model, config), ([1, 2],), "train is of type list, but must be a StripDataset"),
+        ((model, config), (train, "strips/"), "validation is of type str, but must be a"),
+    ]
+    for made, fitted, message in cases:
+        with pytest.raises(TypeError, match=message):
+            Trainer(*made, progress=False).fit(*fitted)
+    with pytest.raises(TypeError, match="dataset is of type list, but must be a StripDataset"):
+        evaluate(model, [1])
+    with pytest.raises(TypeError, match="dataset is of type list, but must be a StripDataset"):
+        SelfTrainer(model, progress=False).fit([1])
+    with pytest.raises(TypeError, match="config is of type TrainingConfig, but must be a Self"):
+        SelfTrainer(model, config)
 
 
 def test_other_data_are_named_at_a_resume(row_means, clusters, tmp_path: Path) -> None:

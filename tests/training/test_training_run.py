@@ -11,6 +11,7 @@ from torch import nn
 from fastrnn.data import StripArrays
 from fastrnn.data.augment import StripAugmentation
 from fastrnn.models import StripClassifier
+from fastrnn.models.windows import WindowPlan
 from fastrnn.training import (
     Callback,
     CheckpointError,
@@ -245,6 +246,39 @@ def test_another_model_is_named_at_a_resume(data, row_means, tmp_path: Path) -> 
     model.hidden, model.output = nn.Linear(6, 4), nn.Linear(4, 3)
     with pytest.raises(CheckpointError, match=r"hidden\.bias has shape \(4,\) in the model and"):
         fit(model, CONFIG, data, out_dir=tmp_path, resume=True)
+
+
+def test_other_settings_of_the_model_are_named_at_a_resume(data, tmp_path: Path) -> None:
+    def classifier(**settings):
+        return StripClassifier(1, HEIGHT, 3, labels=data[0].labels, hidden_size=4, **settings)
+
+    fit(classifier(dropout=0.1), CONFIG, data, out_dir=tmp_path)
+    message = r"model\.pooling is 'max' now and 'attention' in the checkpoint"
+    with pytest.raises(CheckpointError, match=message):
+        fit(classifier(dropout=0.1, pooling="max"), CONFIG, data, out_dir=tmp_path, resume=True)
+    with pytest.raises(CheckpointError, match=r"model\.dropout is 0\.9 now and 0\.1"):
+        fit(classifier(dropout=0.9), CONFIG, data, out_dir=tmp_path, resume=True)
+
+
+def test_a_model_of_windows_learns_from_windows(data, row_means) -> None:
+    class Windowed(nn.Module):
+        windows = WindowPlan(size=4, stride=2)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows, self.widths = row_means(3), []
+
+        def forward(self, strips, lengths=None):
+            if self.training:
+                self.widths += lengths.tolist()
+            return self.rows(strips, lengths)
+
+    model = Windowed()
+    fit(model, dataclasses.replace(CONFIG, epochs=1), data)
+    windows = sum(1 + max(0, -(-(int(columns) - 4) // 2)) for columns in data[0].lengths)
+    assert max(data[0].lengths) > 4
+    assert max(model.widths) == 4
+    assert len(model.widths) == windows
 
 
 def test_a_former_training_is_not_overwritten(data, row_means, tmp_path: Path) -> None:
