@@ -32,6 +32,7 @@ class ReadingOptions:
         _Count,
         typer.Option(
             min=1,
+            max=4096,
             help="Rows that strips are scaled to.",
             show_default="28; in .npz shards theirs",
             rich_help_panel=_PANEL,

@@ -90,16 +90,9 @@ def architecture(model: nn.Module) -> dict[str, Any]:
     return asdict(config) if is_dataclass(config) and not isinstance(config, type) else {}
 
 
-def model_differences(saved: Mapping[str, Any] | None, model: nn.Module) -> list[str]:
-    """Return in words what differs between a model and the one of a checkpoint.
-
-    Checkpoints of earlier versions do not tell.
-    """
-    return (
-        []
-        if saved is None
-        else config_differences({"model": saved}, {"model": architecture(model)})
-    )
+def model_differences(saved: Mapping[str, Any], model: nn.Module) -> list[str]:
+    """Return in words what differs between a model and the `architecture` of another one."""
+    return config_differences({"model": saved}, {"model": architecture(model)})
 
 
 def data_differences(

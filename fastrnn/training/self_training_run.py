@@ -347,7 +347,7 @@ class SelfTrainingRun:
         saved = load_checkpoint(path, _KIND)
         free = {"max_iter", *FREE_AT_RESUME}
         differences = config_differences(saved["config"], asdict(self.config), free)
-        differences += model_differences(saved.get("architecture"), self.model)
+        differences += model_differences(saved["architecture"], self.model)
         for name, now in self.fingerprints.items():
             differences += data_differences(name, saved["data"][name], now)
         check_same(path, differences)

@@ -228,7 +228,7 @@ class TrainingRun:
         if self.config.schedule == "plateau":
             free.add("epochs")  # a cosine schedule spans all epochs, the plateau one does not
         differences = config_differences(saved["config"], asdict(self.config), free)
-        differences += model_differences(saved.get("model"), self.model)
+        differences += model_differences(saved["model"], self.model)
         for name, now in self.data.items():
             differences += data_differences(name, saved["data"][name], now)
         check_same(path, differences)
