@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from ..claims import claimed
 from ..results_file import ROOT, load, store
 from . import few_labels
 from .recipes import RECIPES, Recipe
-from .results import ACCURACY_FILE
+from .results import ACCURACY_FILE, is_stored
 from .run import run
 from .speed import measure_speed
 from .tasks import TASKS
@@ -39,7 +40,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, help="so many seeds in the place of each recipe's")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--threads", type=int, help="threads of torch")
-    parser.add_argument("--again", action="store_true", help="also what is stored already")
+    parser.add_argument("--again", action="store_true", help="also what is stored already, anew")
     parser.add_argument("--no-speed", action="store_true", help="train only")
     parser.add_argument("--list", action="store_true", help="show what there is, and stop")
     chosen = parser.parse_args(words)
@@ -74,14 +75,16 @@ def main(words: Sequence[str]) -> None:
 
 def _run(recipe: Recipe, seed: int, deadline: float, *, again: bool) -> None:
     key = f"{recipe.key}/seed {seed}"
-    if (key in load(ACCURACY_FILE) and not again) or time.monotonic() > deadline:
+    if time.monotonic() > deadline or (_is_known(recipe, key) and not again):
         return
     folder = Path(WORK, *key.split("/"))
-    with claimed(folder / "claim") as free:
+    with claimed(folder.with_suffix(".claim")) as free:
         # Another process may have come to its end since.
-        if not free or (key in load(ACCURACY_FILE) and not again):
+        if not free or (_is_known(recipe, key) and not again):
             return
         _tell(key)
+        if again:
+            shutil.rmtree(folder, ignore_errors=True)
         result = run(recipe, seed, folder, deadline)
         if result is None:
             _tell(f"{key}: stopped, to be gone on with")
@@ -89,6 +92,10 @@ def _run(recipe: Recipe, seed: int, deadline: float, *, again: bool) -> None:
         store({key: result}, ACCURACY_FILE)
     shown = {name: result[name] for name in ("accuracy", "parameters", "train_seconds")}
     _tell(f"{key}: {json.dumps(shown)}")
+
+
+def _is_known(recipe: Recipe, key: str) -> bool:
+    return is_stored(recipe, key, load(ACCURACY_FILE))
 
 
 def _tell(line: str) -> None:

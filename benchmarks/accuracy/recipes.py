@@ -5,8 +5,9 @@ The settings were chosen on strips that were held out of the training part, neve
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fastrnn.data import GestureClips, StripAugmentation, StripDataset, pixel_statistics
@@ -52,6 +53,16 @@ class Recipe:
         """Its name in the result file."""
         return f"{self.task}/{self.name}"
 
+    def described(self) -> dict[str, Any]:
+        """Return what a result depends on, in JSON types."""
+        words = {
+            "model": self.model.__name__,
+            "settings": dict(self.settings),
+            "training": asdict(self.training),
+        }
+        described: dict[str, Any] = json.loads(json.dumps(words))
+        return described
+
     @property
     def has_lstm(self) -> bool:
         """Whether its speed depends on the LSTM."""
@@ -83,13 +94,14 @@ _CLIP = StripAugmentation(brightness=0.05, contrast=0.1, noise=4)
 
 _STRIPS = TrainingConfig(
     epochs=9,
-    learning_rate=1e-2,
+    learning_rate=4e-3,
     weight_decay=0.05,
     label_smoothing=0.05,
     ema_decay=0.998,
     augment=_HANDWRITING,
 )
 _CONV = replace(_STRIPS, epochs=6, learning_rate=3e-3)
+_CONV_ALONE = replace(_CONV, epochs=4)
 _SMALL = replace(
     _STRIPS, epochs=30, learning_rate=5e-3, ema_decay=0.99, max_padded_steps=4096, augment=None
 )
@@ -104,10 +116,9 @@ def _on_strips(
 ) -> tuple[Recipe, ...]:
     """CNN, LSTM and CNN-LSTM on strips of digits."""
     conv = {"conv_channels": (16, 32, 64), "dropout": 0.1}
+    pooled = conv | {"pooling": "mean+max"}
     return (
-        Recipe(
-            task, "cnn", StripCNN, conv | {"pooling": "mean+max"}, _CONV, published[0], targets[0]
-        ),
+        Recipe(task, "cnn", StripCNN, pooled, _CONV_ALONE, published[0], targets[0]),
         Recipe(task, "lstm", StripClassifier, _LSTM_96, _STRIPS, published[1], targets[1]),
         Recipe(task, "cnn-lstm", CNNLSTMClassifier, conv, _CONV, published[2], targets[2]),
     )
@@ -130,7 +141,7 @@ RECIPES: tuple[Recipe, ...] = (
         "lstm-128",
         StripClassifier,
         {"hidden_size": 128, "dropout": 0.3},
-        replace(_STRIPS, epochs=40, augment=_DIGIT, max_padded_steps=28 * 128),
+        replace(_STRIPS, epochs=40, learning_rate=1e-2, augment=_DIGIT, max_padded_steps=28 * 128),
         "98.9 % (LSTM-256), 99.24 % with augmentation (2 x 384)",
         0.993,
     ),

@@ -6,7 +6,8 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from ..results_file import RESULTS, load
+from ..results_file import RESULTS
+from .recipes import Recipe
 
 ACCURACY_FILE = RESULTS / "accuracy.json"
 
@@ -38,8 +39,13 @@ class Row:
         return statistics.stdev(accuracies) if len(accuracies) > 1 else None
 
 
-def row(key: str, cells: dict[str, Any] | None = None) -> Row | None:
-    """Give the stored runs of ``task/model``, None if there is none."""
-    cells = load(ACCURACY_FILE) if cells is None else cells
-    runs = tuple(cell for name, cell in cells.items() if name.startswith(f"{key}/seed "))
-    return Row(runs, cells.get(f"{key}/speed")) if runs else None
+def row(recipe: Recipe, cells: dict[str, Any]) -> Row | None:
+    """Give the stored runs of a recipe as it is now, None if there is none."""
+    seeds = (f"{recipe.key}/seed {seed}" for seed in range(recipe.seeds))
+    runs = tuple(cells[name] for name in seeds if is_stored(recipe, name, cells))
+    return Row(runs, cells.get(f"{recipe.key}/speed")) if runs else None
+
+
+def is_stored(recipe: Recipe, name: str, cells: dict[str, Any]) -> bool:
+    """Whether there is a run of this name, with the settings that the recipe has now."""
+    return name in cells and cells[name]["recipe"] == recipe.described()

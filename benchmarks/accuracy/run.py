@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +56,7 @@ def run(recipe: Recipe, seed: int, folder: Path, deadline: float) -> dict[str, A
     dict or None
         What is stored; None if it was stopped before the end.
     """
+    _make_room(folder, recipe)
     folds = []
     for number, (train, test) in enumerate(TASKS[recipe.task].folds()):
         torch.manual_seed(seed)
@@ -64,7 +67,22 @@ def run(recipe: Recipe, seed: int, folder: Path, deadline: float) -> dict[str, A
         model.save(folder / f"fold-{number}" / "model")
         folds.append((len(train), result, evaluate(model, test)))
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return {"parameters": parameters, **_summary(folds), "environment": environment()}
+    return {
+        "recipe": recipe.described(),
+        "parameters": parameters,
+        **_summary(folds),
+        "environment": environment(),
+    }
+
+
+def _make_room(folder: Path, recipe: Recipe) -> None:
+    """Remove trainings of a recipe that was another then."""
+    described = json.dumps(recipe.described(), indent=1)
+    note = folder / "recipe.json"
+    if folder.exists() and (not note.exists() or note.read_text() != described):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(described)
 
 
 def _train(

@@ -21,7 +21,7 @@ def accuracy_table() -> str:
         "steps/s: torch | fastrnn | ratio |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    rows = [_columns(recipe, row(recipe.key, cells)) for recipe in RECIPES]
+    rows = [_columns(recipe, row(recipe, cells)) for recipe in RECIPES]
     lines += ["| " + " | ".join(columns) + " |" for columns in rows]
     return "\n".join([*lines, "", _notes(cells)])
 
@@ -92,7 +92,7 @@ def draw_curves() -> None:
     from matplotlib.figure import Figure
 
     cells = load(ACCURACY_FILE)
-    tasks = list(dict.fromkeys(recipe.task for recipe in RECIPES if row(recipe.key, cells)))
+    tasks = list(dict.fromkeys(recipe.task for recipe in RECIPES if row(recipe, cells)))
     if not tasks:
         return
     columns = 3
@@ -101,7 +101,7 @@ def draw_curves() -> None:
     for panel, task in zip(panels, tasks, strict=False):
         panel.set_title(TASKS[task].title, fontsize=10)
         for recipe in (recipe for recipe in RECIPES if recipe.task == task):
-            _draw_runs(panel, recipe, row(recipe.key, cells))
+            _draw_runs(panel, recipe, row(recipe, cells))
         panel.set_xlabel("epoch", fontsize=8)
         panel.set_ylabel("error on test strips, %", fontsize=8)
         panel.set_yscale("log")

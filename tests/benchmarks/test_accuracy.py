@@ -1,5 +1,6 @@
 """The table of the field: what is trained is stored once, and shown."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_what_is_stored_is_not_run_again(results: Path, capsys: pytest.CaptureFi
 
 
 def test_what_another_process_is_at_is_left_alone(results: Path, tmp_path: Path) -> None:
-    with claimed(tmp_path / "work" / "digits" / "lstm" / "seed 0" / "claim") as mine:
+    with claimed(tmp_path / "work" / "digits" / "lstm" / "seed 0.claim") as mine:
         assert mine
         command.main(["digits/lstm", "--no-speed"])
     assert set(load(results)) == {"digits/lstm/seed 1"}
@@ -91,8 +92,10 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(
 
 def test_the_table_shows_what_is_stored_and_what_is_missing(results: Path) -> None:
     environment = {"cpu": "a machine", "torch": "2"}
+    recipe = LSTM.described()
     for seed, (accuracy, threads) in enumerate([(0.97, 2), (0.99, 1)]):
         run = {
+            "recipe": recipe,
             "accuracy": accuracy,
             "parameters": 1234,
             "train_seconds": 60.0 * (1 + seed),
@@ -106,7 +109,21 @@ def test_the_table_shows_what_is_stored_and_what_is_missing(results: Path) -> No
     )
     assert "| cnn |" in lines[3]
     assert "not run yet" in lines[3]
-    assert row("digits/lstm", load(results)).mean == pytest.approx(0.98)
+    assert row(LSTM, load(results)).mean == pytest.approx(0.98)
+
+
+def test_a_result_of_another_recipe_does_not_count(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    command.main(["digits/cnn"])
+    capsys.readouterr()
+    longer = replace(CNN, training=replace(TRAINING, epochs=3))
+    assert row(longer, load(results)) is None
+    monkeypatch.setattr(command, "RECIPES", (LSTM, longer))
+    command.main(["digits/cnn", "--minutes", "1e-4"])  # finds the other recipe's training
+    command.main(["digits/cnn"])
+    assert "digits/cnn/seed 0" in capsys.readouterr().out
+    assert row(longer, load(results)).runs[0]["epochs"] == 3
 
 
 def test_results_that_are_stored_at_a_time_are_all_kept(tmp_path: Path) -> None:
