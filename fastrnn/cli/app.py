@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words  # may stand anywhere, so that it can be added to a failed command
     try:
-        app([word for word in words if word != "--debug"], prog_name="fastrnn")
+        # Commands find all words in their context, to start themselves once more.
+        app([word for word in words if word != "--debug"], prog_name="fastrnn", obj=words)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Exception as error:

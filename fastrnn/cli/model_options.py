@@ -11,7 +11,7 @@ import typer
 from fastrnn.cli.errors import CommandError
 from fastrnn.cli.models import ModelName, known_settings
 from fastrnn.cli.option_groups import flag, given
-from fastrnn.training.search_space import parse_value
+from fastrnn.training.search_space import parse_values
 
 _PANEL = "Model"
 _SETTING_OF = {"heads": "attention_heads"}  # where an option's name isn't the setting's
@@ -201,5 +201,5 @@ def _parsed(text: str) -> tuple[str, Any]:
     name = name.strip().replace("-", "_")
     if not equals or not name or not value.strip():
         raise CommandError(f"--set {text!r} should be name=value")
-    values = tuple(parse_value(part) for part in value.split(","))
+    values = parse_values(value)
     return name, values[0] if len(values) == 1 else values

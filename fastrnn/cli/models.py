@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import fields
 from enum import StrEnum
 from typing import Any
@@ -46,6 +47,14 @@ def known_settings(name: ModelName) -> list[str]:
     """Names of the settings of a model that may be chosen."""
     known = [field.name for field in fields(MODELS[name].config_class)]
     return [setting for setting in known if setting not in _BY_STRIPS]
+
+
+def check_setting_type(name: ModelName, setting: str, value: Any) -> None:
+    """Raise TypeError if a setting of a model never has values of this type."""
+    settings: dict[str, Any] = {"in_channels": 4, "height": 28, "num_classes": 2, setting: value}
+    # Whether a value fits the other settings and the strips is for `build_model` to find out.
+    with suppress(ValueError):
+        MODELS[name].config_class(**settings)
 
 
 def build_model(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import subprocess
-import sys
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,26 +17,30 @@ from rich.markup import escape
 from rich.table import Table
 
 from fastrnn.cli import options as opt
-from fastrnn.cli.errors import INTERRUPTED, CommandError
+from fastrnn.cli.devices import Device, chosen_device
+from fastrnn.cli.errors import FAILURE, INTERRUPTED, CommandError
 from fastrnn.cli.model_options import Model
-from fastrnn.cli.models import ModelName, build_model, known_settings
+from fastrnn.cli.models import ModelName, build_model
 from fastrnn.cli.reading import Reading
 from fastrnn.cli.reading_options import ReadingOptions
-from fastrnn.cli.runs import describe_strips, next_steps, output_folder
+from fastrnn.cli.runs import augmentation, describe_strips, next_steps, output_folder
 from fastrnn.cli.sources import in_memory, only_labelled, open_source, split_off
-from fastrnn.data import require_classes
+from fastrnn.cli.tune_space import about_trials, search_space
+from fastrnn.cli.workers import StopWithParent, Worker, is_worker, workers
+from fastrnn.data import StripDataset, require_classes
+from fastrnn.data.augment import PRESETS
 from fastrnn.models import EncoderClassifier
 from fastrnn.training import TrainingConfig
 from fastrnn.training.checkpoint import write_atomically
 from fastrnn.training.config import DEFAULT_MAX_PADDED_STEPS
-from fastrnn.training.search_space import Choice, Range, SearchSpace, Settings, parse_setting
+from fastrnn.training.search_space import Settings
 from fastrnn.training.trials import Trial
-from fastrnn.training.tuning import Tuner, TuningResult
+from fastrnn.training.tuning import Build, Tuner, TuningResult
 from fastrnn.tuning_plots import draw_trials
 
 _SEARCH = "Search"
 _DEFAULT_SPACE = ("hidden_size=32,64,128", "num_layers=1,2", "learning_rate=0.003,0.01")
-_WORKER = "FASTRNN_TUNE_WORKER"  # set in the processes that --jobs starts
+_DEFAULT_TRIALS = 20
 _MOST_ROWS = 20
 
 
@@ -50,6 +52,7 @@ class SearchName(StrEnum):
 
 
 def tune(
+    context: typer.Context,
     source: opt.Source,
     reading_options: ReadingOptions,
     output: opt.Output = Path("runs/tune"),
@@ -57,8 +60,10 @@ def tune(
         list[str] | None,
         typer.Option(
             "--set",
-            help="What to try: name=value,value,... or name=low..high (Optuna only). Any setting "
-            "of the model or the training; model=lstm,cnn-lstm tries models. May be repeated.",
+            help="What to try: name=value,value,... or name=low..high (Optuna only); a value of "
+            "several parts in parentheses: 'conv_channels=(8,16),(16,32)'. Any setting of the "
+            "model or the training; model=lstm,cnn-lstm tries models, augment=none,light,strong "
+            "random changes of the strips. May be repeated.",
             show_default=" ".join(_DEFAULT_SPACE),
             rich_help_panel=_SEARCH,
         ),
@@ -68,9 +73,14 @@ def tune(
         typer.Option(help="Every combination, or Optuna's choice.", rich_help_panel=_SEARCH),
     ] = SearchName.GRID,
     trials: Annotated[
-        int,
-        typer.Option(min=1, help="Number of trials, with Optuna.", rich_help_panel=_SEARCH),
-    ] = 20,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of trials, with Optuna.",
+            show_default=str(_DEFAULT_TRIALS),
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     prune: Annotated[
         bool,
         typer.Option(
@@ -94,6 +104,7 @@ def tune(
     group_regex: opt.GroupRegex = None,
     epochs: opt.Epochs = 10,
     batch_columns: opt.BatchColumns = DEFAULT_MAX_PADDED_STEPS,
+    device: Device = "auto",
 ) -> None:
     """Find good settings: train many models for a short time each.
 
@@ -107,76 +118,77 @@ def tune(
     fastrnn tune labels.csv --set hidden_size=32,64 --set dropout=0.1,0.3 --jobs 2
     fastrnn tune labels.csv --search optuna --trials 30 --set learning_rate=1e-3..3e-2 --set model=lstm,cnn-lstm
     """  # noqa: E501
-    space = _space(settings or list(_DEFAULT_SPACE), model)
+    place = chosen_device(device)
     config = TrainingConfig(epochs=epochs, max_padded_steps=batch_columns, seed=seed)
+    space = search_space(settings or _DEFAULT_SPACE, model, config)
+    if trials is not None and search is SearchName.GRID:
+        raise CommandError("--trials is for --search optuna; a grid tries every combination")
     if validation_share == 0:
         raise CommandError("--validation-share is 0, but trials are judged on that share")
     opened, reading = open_source(source, Reading(reading_options, seed=seed), size=train_size)
     labelled, _ = only_labelled(opened)
     require_classes(labelled)
     strips, judges = split_off(in_memory(labelled), validation_share, seed, group_regex)
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    tuner = Tuner(
+        _builder(model, strips, reading, seed, place),
+        config,
+        space,
+        output_folder(output),
+        about=about_trials(space, model, reading.reader),
+        augmentations={name: augmentation(name, 0, strips) for name in PRESETS},
+        search=search.value,
+        trials=(trials or _DEFAULT_TRIALS) if search is SearchName.OPTUNA else None,
+        prune=prune,
+        callbacks=(StopWithParent(),) if is_worker() else (),
+    )
+    if is_worker():
+        tuner.run(strips, judges)
+        return
+    typer.echo(f"Tuning on {describe_strips(strips)}", err=True)
+    result = _run(tuner, strips, judges, jobs, context.obj)
+    _conclude(result, output, source, reading)
 
+
+def _builder(
+    model: ModelName, strips: StripDataset, reading: Reading, seed: int, place: torch.device
+) -> Build:
     def build(chosen: Settings) -> EncoderClassifier:
         rest: dict[str, Any] = dict(chosen)
         name = str(rest.pop("model", model.value))
         try:
-            return build_model(name, strips, seed, reader=reading.reader, **rest)
+            built = build_model(name, strips, seed, reader=reading.reader, **rest)
+            return built.to(place)
         except CommandError as error:  # of this trial, not of the command
             raise ValueError(str(error)) from error
 
-    worker = _WORKER in os.environ
-    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
-    tuner = Tuner(
-        build,
-        config,
-        space,
-        output_folder(output),
-        search=search.value,
-        trials=trials if search is SearchName.OPTUNA else None,
-        prune=prune,
-    )
-    if not worker:
-        typer.echo(f"Tuning on {describe_strips(strips)}", err=True)
-    helpers = [] if worker else [_start_worker() for _ in range(jobs - 1)]
-    result = tuner.run(strips, judges)
-    for helper in helpers:
-        helper.wait()
-    if worker:
-        return
-    _conclude(tuner.run(strips, judges) if helpers else result, output, source, reading)
+    return build
 
 
-def _space(settings: list[str], model: ModelName) -> SearchSpace:
-    domains: dict[str, Choice | Range] = {}
-    for text in settings:
-        name, domain = parse_setting(text)
-        if name in domains:
-            raise CommandError(f"--set {name} is given twice")
-        domains[name] = domain
-    space = SearchSpace(domains)
-    _check_names(space, model)
-    return space
+def _run(
+    tuner: Tuner, strips: StripDataset, judges: StripDataset, jobs: int, words: Sequence[str]
+) -> TuningResult:
+    """Make all trials, by so many processes."""
+    with workers(jobs - 1, words) as started:
+        result = tuner.run(strips, judges)
+        if not started or result.interrupted:
+            return result
+        try:
+            _wait(started)
+        except KeyboardInterrupt:
+            return replace(result, interrupted=True)
+    return tuner.run(strips, judges)  # what they found, and what those that failed left
 
 
-def _check_names(space: SearchSpace, model: ModelName) -> None:
-    """Find a misspelt setting before all trials fail for it."""
-    tried = space["model"] if "model" in list(space) else Choice((model.value,))
-    if not isinstance(tried, Choice) or not set(tried.values) <= set(ModelName):
-        raise CommandError(f"--set model should be some of {', '.join(ModelName)}")
-    known = {setting for name in tried.values for setting in known_settings(ModelName(str(name)))}
-    known |= {field.name for field in fields(TrainingConfig)}
-    for name in space:
-        if name not in known | {"model"}:
-            raise CommandError(
-                f"--set {name}: neither the training nor the model has such a setting; they have "
-                f"{', '.join(sorted(known))}"
-            )
-
-
-def _start_worker() -> subprocess.Popen[bytes]:
-    """Run this command once more, beside this process."""
-    command = [sys.executable, "-m", "fastrnn", *sys.argv[1:]]
-    return subprocess.Popen(command, env={**os.environ, _WORKER: "1"}, stdout=subprocess.DEVNULL)
+def _wait(started: Sequence[Worker]) -> None:
+    codes = [code for worker in started if (code := worker.wait())]
+    if codes:
+        typer.secho(
+            f"{len(codes)} of the {len(started)} processes that --jobs started failed (exit code "
+            f"{', '.join(map(str, codes))}); this one does what they left",
+            fg="yellow",
+            err=True,
+        )
 
 
 def _conclude(result: TuningResult, output: Path, source: str, reading: Reading) -> None:
@@ -193,9 +205,16 @@ def _conclude(result: TuningResult, output: Path, source: str, reading: Reading)
         typer.secho("\nInterrupted. To go on, run the same tune command.", fg="yellow", err=True)
         raise typer.Exit(INTERRUPTED)
     if result.best is None:
-        raise CommandError("no trial was completed; see the reasons above", 1)
+        raise CommandError(_no_best(result.trials), FAILURE)
     typer.echo(f"Best model (trial {result.best.number}) saved in {result.model}")
     next_steps(output, source, reading)
+
+
+def _no_best(trials: Sequence[Trial]) -> str:
+    failed = [trial for trial in trials if trial.outcome == "failed"]
+    if not failed:
+        return "no trial is complete yet; other processes are at work on them"
+    return f"no trial was completed; trial {failed[0].number} failed: {failed[0].reason}"
 
 
 def _show(result: TuningResult) -> None:

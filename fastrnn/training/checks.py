@@ -37,6 +37,24 @@ def check_same_kind(train: StripDataset, validation: StripDataset) -> None:
             raise ValueError(f"validation has {name} {theirs!r}, but train has {ours!r}")
 
 
+def check_data(train: StripDataset, validation: StripDataset | None) -> None:
+    """Raise ValueError if no model can be trained and judged on these strips.
+
+    Raises
+    ------
+    TypeError
+        If they are something else.
+    """
+    check_instance("train", train, StripDataset)
+    if validation is not None:
+        check_instance("validation", validation, StripDataset)
+    check_labelled("train", train)
+    require_classes(train)
+    if validation is not None:
+        check_labelled("validation", validation)
+        check_same_kind(train, validation)
+
+
 def check_training(
     model: nn.Module, config: TrainingConfig, train: StripDataset, validation: StripDataset | None
 ) -> None:
@@ -49,15 +67,8 @@ def check_training(
     """
     check_instance("model", model, nn.Module)
     check_instance("config", config, TrainingConfig)
-    check_instance("train", train, StripDataset)
-    if validation is not None:
-        check_instance("validation", validation, StripDataset)
-    check_labelled("train", train)
-    require_classes(train)
-    if validation is not None:
-        check_labelled("validation", validation)
-        check_same_kind(train, validation)
-    elif config.needs_validation:
+    check_data(train, validation)
+    if validation is None and config.needs_validation:
         reason = "schedule='plateau'" if config.schedule == "plateau" else "patience"
         raise ValueError(f"{reason} needs a validation set, validation is None")
     weights = config.class_weights
@@ -95,6 +106,14 @@ def model_differences(saved: Mapping[str, Any], model: nn.Module) -> list[str]:
     return config_differences({"model": saved}, {"model": architecture(model)})
 
 
+def pixels_digest(dataset: StripDataset, sample: int = 32) -> str:
+    """Return what tells the pixels of some strips, evenly chosen, from others."""
+    digest = hashlib.sha256()
+    for index in np.linspace(0, len(dataset) - 1, min(sample, len(dataset))).astype(int).tolist():
+        digest.update(dataset[index][0].numpy().tobytes())
+    return digest.hexdigest()
+
+
 def data_differences(
     name: str, saved: Mapping[str, Any] | None, now: Mapping[str, Any] | None
 ) -> list[str]:
@@ -109,7 +128,7 @@ def data_differences(
         if saved.get(key) == value:
             continue
         words = f"{name}'s {key} differ"
-        if key not in ("targets", "lengths"):
+        if key not in ("targets", "lengths", "pixels"):
             words += f" ({value!r} now, {saved.get(key)!r} in the checkpoint)"
         found.append(words)
     return found

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
-from fastrnn.training.search_space import Choice, SearchSpace, Settings
+import numpy as np
+
+from fastrnn.training.locks import locked
+from fastrnn.training.search_space import Choice, SearchSpace, Settings, Value
 from fastrnn.training.trials import Trial, TrialFolder, all_folders
 
 JOURNAL_NAME = "optuna.journal"
@@ -90,6 +94,8 @@ class OptunaSampler:
     """Optuna's tree-structured Parzen estimator and its median pruner.
 
     The study is kept in a journal file beside the trials, which any number of processes may use.
+    What a trial tries depends on the seed, its number and the trials before it: a tuning by one
+    process that is killed and gone on with tries the same.
 
     Parameters
     ----------
@@ -115,12 +121,15 @@ class OptunaSampler:
     ) -> None:
         optuna = _optuna()
         self._optuna, self._space, self._root, self._trials = optuna, space, root, trials
-        backend = optuna.storages.journal.JournalFileBackend(str(root.parent / JOURNAL_NAME))
+        self._seed = seed
+        journal = root.parent / JOURNAL_NAME
+        backend = optuna.storages.journal.JournalFileBackend(
+            str(journal), _JournalLock(journal.with_suffix(".lock"))
+        )
         pruners = optuna.pruners
         self._study = optuna.create_study(
             study_name="fastrnn",
             storage=optuna.storages.JournalStorage(backend),
-            sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
             pruner=pruners.MedianPruner(4, 2) if prune else pruners.NopPruner(),
             direction="maximize",
             load_if_exists=True,
@@ -134,14 +143,12 @@ class OptunaSampler:
         running = self._optuna.trial.TrialState.RUNNING
         for frozen in self._study.get_trials(deepcopy=False, states=(running,)):
             yield TrialFolder(self._root, frozen.number)
-        while len(self._study.get_trials(deepcopy=False)) < self._trials:
-            trial = self._study.ask()
-            for name in self._space:
-                self._suggest(trial, name)
-            yield TrialFolder(self._root, trial.number)
+        while (number := self._ask()) is not None:
+            yield TrialFolder(self._root, number)
 
     def settings(self, folder: TrialFolder) -> Settings:
         """Give what the study chose for it."""
+        self._seed_for(folder.number)
         trial = self._trial(folder.number)
         return {name: self._suggest(trial, name) for name in self._space}
 
@@ -158,19 +165,52 @@ class OptunaSampler:
         value = trial.accuracy if trial.outcome == "complete" else None
         self._study.tell(trial.number, value, state=state[trial.outcome], skip_if_finished=True)
 
+    def _ask(self) -> int | None:
+        """Choose another trial, unless there are as many as wanted."""
+        # Nobody may add one between the count and the trial that it allows.
+        with locked(self._root.parent / "ask.lock"):
+            number = len(self._study.get_trials(deepcopy=False))
+            if number >= self._trials:
+                return None
+            self._seed_for(number)
+            trial = self._study.ask()
+            for name in self._space:
+                self._suggest(trial, name)
+        return int(trial.number)
+
+    def _seed_for(self, number: int) -> None:
+        seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
+        self._study.sampler = self._optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+
     def _trial(self, number: int) -> Any:
         """Give a trial of this or of a former process, to suggest, report and ask of."""
         (frozen,) = (t for t in self._study.get_trials(deepcopy=False) if t.number == number)
         return self._optuna.trial.Trial(self._study, frozen._trial_id)
 
-    def _suggest(self, trial: Any, name: str) -> Any:
+    def _suggest(self, trial: Any, name: str) -> Value:
         """Draw a setting; one that was drawn before stays."""
         domain = self._space[name]
         if isinstance(domain, Choice):
-            return trial.suggest_categorical(name, domain.values)
+            # Optuna keeps no tuples, so the words for them stand in their place.
+            words = [str(v) if isinstance(v, tuple) else v for v in domain.values]
+            by_words = dict(zip(map(repr, words), domain.values, strict=True))
+            return by_words[repr(trial.suggest_categorical(name, words))]
         if domain.whole:
-            return trial.suggest_int(name, int(domain.low), int(domain.high), log=domain.log)
-        return trial.suggest_float(name, domain.low, domain.high, log=domain.log)
+            return int(trial.suggest_int(name, int(domain.low), int(domain.high), log=domain.log))
+        return float(trial.suggest_float(name, domain.low, domain.high, log=domain.log))
+
+
+class _JournalLock:
+    """Optuna's own locks outlive a killed process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._held = path, ExitStack()
+
+    def acquire(self) -> bool:
+        return self._held.enter_context(locked(self._path))
+
+    def release(self) -> None:
+        self._held.close()
 
 
 def _optuna() -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Value = bool | int | float | str
+Scalar = bool | int | float | str
+Value = Scalar | tuple[Scalar, ...]
 Settings = dict[str, Value]
 
 
@@ -29,6 +31,11 @@ class Choice:
             raise ValueError("a choice has no values; give at least one")
         if len({repr(value) for value in self.values}) < len(self.values):
             raise ValueError(f"a choice has a value twice: {', '.join(map(str, self.values))}")
+
+    @property
+    def samples(self) -> tuple[Value, ...]:
+        """Values of every type that may come."""
+        return self.values
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,11 @@ class Range:
         """Whether it is a range of integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    @property
+    def samples(self) -> tuple[Value, ...]:
+        """Values of every type that may come."""
+        return self.low, self.high
+
 
 class SearchSpace:
     """The settings that a tuning may choose, and from what.
@@ -65,7 +77,8 @@ class SearchSpace:
     Parameters
     ----------
     settings
-        `Choice`, `Range`, or a list of values for each name.
+        `Choice`, `Range`, or a list of values for each name. A value is a number, a string, True,
+        False, or a tuple of these.
 
     Raises
     ------
@@ -130,8 +143,9 @@ def parse_setting(text: str) -> tuple[str, Choice | Range]:
     Parameters
     ----------
     text
-        ``name=a,b,c`` for a choice; ``name=low..high`` for a range, logarithmic where the ends are
-        positive and at least ten times apart.
+        ``name=a,b,c`` for a choice, ``name=(a,b),(c,d)`` for one of values with several parts;
+        ``name=low..high`` for a range, logarithmic where the ends are positive and at least ten
+        times apart.
 
     Raises
     ------
@@ -142,6 +156,8 @@ def parse_setting(text: str) -> tuple[str, Choice | Range]:
     --------
     >>> parse_setting("hidden_size=32,64")
     ('hidden_size', Choice(values=(32, 64)))
+    >>> parse_setting("conv_channels=(8,16),(16,32)")
+    ('conv_channels', Choice(values=((8, 16), (16, 32))))
     >>> parse_setting("learning_rate=1e-3..3e-2")
     ('learning_rate', Range(low=0.001, high=0.03, log=True))
     """
@@ -151,7 +167,7 @@ def parse_setting(text: str) -> tuple[str, Choice | Range]:
         raise ValueError(f"{text!r} should be name=value,value,... or name=low..high")
     low, dots, high = values.partition("..")
     if not dots:
-        return name, Choice(tuple(parse_value(value) for value in values.split(",")))
+        return name, Choice(parse_values(values))
     ends = parse_value(low), parse_value(high)
     for end in ends:
         if isinstance(end, bool | str):
@@ -161,7 +177,25 @@ def parse_setting(text: str) -> tuple[str, Choice | Range]:
     return name, Range(*ends, log=log)  # type: ignore[arg-type]
 
 
-def parse_value(text: str) -> Value:
+def parse_values(text: str) -> tuple[Value, ...]:
+    """Read values between commas; parentheses hold the parts of one value.
+
+    >>> parse_values("8, (8,16), (32)")
+    (8, (8, 16), (32,))
+    """
+    return tuple(_parse_item(item.strip()) for item in re.split(r",(?![^(]*\))", text))
+
+
+def _parse_item(text: str) -> Value:
+    parts = re.fullmatch(r"\(([^()]+)\)", text)
+    if parts:
+        return tuple(parse_value(part) for part in parts[1].removesuffix(",").split(","))
+    if "(" in text or ")" in text:
+        raise ValueError(f"{text!r}: parentheses hold the parts of one value, as in (8,16)")
+    return parse_value(text)
+
+
+def parse_value(text: str) -> Scalar:
     """Read true, false or a number as such; anything else is a string.
 
     >>> [parse_value(text) for text in ("3", "1e-3", "True", "mean")]
@@ -178,12 +212,18 @@ def parse_value(text: str) -> Value:
     return text
 
 
+def as_value(value: Any) -> Value:
+    """Give a value its type back, which JSON does not keep: it has lists for tuples."""
+    restored: Value = tuple(value) if isinstance(value, list) else value
+    return restored
+
+
 def _as_domain(name: str, domain: Choice | Range | Sequence[Value]) -> Choice | Range:
     if isinstance(domain, Choice | Range):
         return domain
     if isinstance(domain, str) or not isinstance(domain, Sequence):
         raise TypeError(f"{name} is {domain!r}; it should be a Choice, a Range or a list of values")
     try:
-        return Choice(tuple(domain))
+        return Choice(tuple(as_value(value) for value in domain))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastrnn.training.checkpoint import write_atomically
-from fastrnn.training.search_space import Settings
+from fastrnn.training.locks import locked
+from fastrnn.training.search_space import Settings, as_value
 
 TRIAL_FILE = "trial.json"
 MODEL_FOLDER = "model"
@@ -30,7 +31,8 @@ class Trial:
         What was tried.
     outcome
         ``"complete"``, ``"pruned"`` (stopped early, as it was behind the others) or ``"failed"``
-        (the settings make no model, or the loss was no longer finite).
+        (the settings make no model or one that is not for these strips, the memory did not
+        suffice, the loss was no longer finite, or its checkpoint is damaged).
     accuracy, loss
         The best on the validation strips, None of a failed trial.
     epochs, seconds
@@ -71,21 +73,10 @@ class TrialFolder:
 
     @contextmanager
     def claimed(self) -> Iterator[bool]:
-        """Keep other processes out; gives False if one is in.
-
-        The system gives the claim back when a process ends, however it does: a trial whose
-        process was killed is free.
-        """
-        import fcntl
-
+        """Keep other processes out; gives False if one is in. See `locked`."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "claim").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+        with locked(self.path / "claim", wait=False) as mine:
+            yield mine
 
     def finished(self) -> Trial | None:
         """Tell what came of the trial, None if it has not ended."""
@@ -93,7 +84,9 @@ class TrialFolder:
             text = (self.path / TRIAL_FILE).read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
-        return Trial(**json.loads(text))
+        entries = json.loads(text)
+        settings = {name: as_value(value) for name, value in entries["settings"].items()}
+        return Trial(**entries | {"settings": settings})
 
     def finish(self, trial: Trial) -> None:
         """Write down what came of it."""

@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
-import json
+import filecmp
 import os
-import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from fastrnn.data import StripDataset
-from fastrnn.models.bundle import BundledModel
+from fastrnn.data import StripDataset, StripDecodeError
+from fastrnn.data.augment import PRESETS
+from fastrnn.models.bundle import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    BundledModel,
+    check_replaceable,
+    load_bundle,
+)
 from fastrnn.training.callbacks import Callback
-from fastrnn.training.checkpoint import check_same, prepare_folder, write_atomically
-from fastrnn.training.checks import config_differences, data_differences, fingerprint
+from fastrnn.training.checkpoint import prepare_folder
+from fastrnn.training.checks import check_data
 from fastrnn.training.config import TrainingConfig
-from fastrnn.training.history import EpochRecord
+from fastrnn.training.history import EpochRecord, TrainingResult
+from fastrnn.training.locks import locked
 from fastrnn.training.samplers import GridSampler, OptunaSampler
 from fastrnn.training.search_space import SearchSpace, Settings
 from fastrnn.training.trainer import Trainer
-from fastrnn.training.training_run import CHECKPOINT_NAME, NonFiniteLossError
+from fastrnn.training.training_run import CHECKPOINT_NAME
+from fastrnn.training.trial_config import (
+    TRAINING_FIELDS,
+    Augmentations,
+    check_training_types,
+    trial_config,
+)
 from fastrnn.training.trials import MODEL_FOLDER, Outcome, Trial, TrialFolder, all_finished
+from fastrnn.training.tuning_identity import check_same_tuning, identity
 
 TRIALS_FOLDER = "trials"
-TUNING_FILE = "tuning.json"
+LOCK_FILE = "tuning.lock"
+
+# What a trial may fail for without an end to the others: torch says that memory is out by a
+# RuntimeError. Errors of the disk are none of a trial's settings.
+_TRIAL_ERRORS = (TypeError, ValueError, RuntimeError, MemoryError)
 
 Build = Callable[[Settings], BundledModel]
 
@@ -70,7 +88,13 @@ class Tuner:
     out_dir
         Folder of the tuning. Several processes may work in one at the same time: each trial is
         done by one of them. A trial whose process was stopped or killed is gone on with by the
-        next that comes by.
+        next that comes by; one that failed stays so.
+    about
+        What else makes this tuning what it is, in JSON types by name: the kind and the fixed
+        settings of the models that `build` makes, say. It is written down, and a tuning of
+        something else in the same folder is refused.
+    augmentations
+        What the names stand for that the space may have for `augment`.
     search
         ``"grid"``: every combination. ``"optuna"``: `trials` of them, chosen by what the former
         ones gave; needs Optuna.
@@ -86,7 +110,9 @@ class Tuner:
     Raises
     ------
     ValueError
-        If the space does not fit the search.
+        If the space does not fit the search, or something else is in the way in `out_dir`.
+    TypeError
+        If the space has a value of a wrong type for a setting of the training.
     ModuleNotFoundError
         If Optuna is wanted and not installed.
 
@@ -113,6 +139,8 @@ class Tuner:
         space: SearchSpace,
         out_dir: str | os.PathLike[str],
         *,
+        about: Mapping[str, Any] | None = None,
+        augmentations: Augmentations = PRESETS,
         search: Literal["grid", "optuna"] = "grid",
         trials: int | None = None,
         prune: bool = True,
@@ -128,10 +156,11 @@ class Tuner:
         if trials is not None and trials < 1:
             raise ValueError(f"trials is {trials}, it should be at least 1")
         self.build, self.config, self.space = build, config, space
+        self.about, self.augmentations = dict(about or {}), augmentations
         self.out_dir = prepare_folder(out_dir)
+        check_replaceable(self.out_dir / MODEL_FOLDER)
         self.search, self.trials, self.prune = search, trials, prune
         self.progress, self.callbacks = progress, callbacks
-        self._training_fields = {field.name for field in fields(TrainingConfig)}
         self._check_space()
 
     def run(self, train: StripDataset, validation: StripDataset) -> TuningResult:
@@ -150,8 +179,17 @@ class Tuner:
         ------
         CheckpointError
             If `out_dir` holds a tuning of something else; a ValueError.
+        ValueError
+            If no model can be trained and judged on the strips.
+        StripDecodeError
+            If a strip can't be read; a ValueError.
         """
-        self._check_same_tuning(train, validation)
+        check_data(train, validation)
+        now = identity(
+            self.search, self.space, self.config, self._about(), train=train, validation=validation
+        )
+        with locked(self.out_dir / LOCK_FILE):
+            check_same_tuning(self.out_dir, now)
         root = self.out_dir / TRIALS_FOLDER
         sampler = self._sampler(root)
         interrupted = False
@@ -175,41 +213,44 @@ class Tuner:
     ) -> Trial | None:
         """Train one model; None if it was interrupted."""
         settings = sampler.settings(folder)
-        torch.manual_seed(self.config.seed)
-        try:
-            config, model = self._configured(settings)
-        except (TypeError, ValueError) as error:
-            return self._finish(folder, settings, "failed", 0, reason=str(error))
-        parameters = sum(parameter.numel() for parameter in model.parameters())
         judge = _Judge(sampler, folder)
-        trainer = Trainer(
-            model,
-            config,
-            out_dir=folder.training,
-            progress=False,
-            callbacks=[judge, *self.callbacks],
-        )
+        parameters = 0
         try:
-            result = trainer.fit(
-                train, validation, resume=(folder.training / CHECKPOINT_NAME).exists()
-            )
-        except NonFiniteLossError as error:
-            return self._finish(folder, settings, "failed", parameters, reason=str(error))
+            model, config = self._made(settings)
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            result = self._fit(model, config, folder, judge, train, validation)
+        except StripDecodeError:  # of the strips, whatever the settings are
+            raise
+        except _TRIAL_ERRORS as error:
+            reason = str(error) or type(error).__name__
+            return self._finish(folder, settings, "failed", parameters, reason=reason)
         if result.stopped_by == "interrupt" and not judge.pruned:
             return None
         model.save(folder.model)
         outcome: Outcome = "pruned" if judge.pruned else "complete"
         return self._finish(folder, settings, outcome, parameters, history=result.history)
 
-    def _configured(self, settings: Settings) -> tuple[TrainingConfig, BundledModel]:
-        training: dict[str, Any] = {
-            name: value for name, value in settings.items() if name in self._training_fields
-        }
-        rest = {name: value for name, value in settings.items() if name not in training}
-        config = replace(self.config, **training)
-        if config.patience is None:  # a trial counts by its best epoch: that one's weights are kept
-            config = replace(config, patience=config.epochs)
-        return config, self.build(rest)
+    def _made(self, settings: Settings) -> tuple[BundledModel, TrainingConfig]:
+        torch.manual_seed(self.config.seed)
+        config = trial_config(self.config, settings, self.augmentations)
+        rest = {name: value for name, value in settings.items() if name not in TRAINING_FIELDS}
+        return self.build(rest), config
+
+    def _fit(
+        self,
+        model: BundledModel,
+        config: TrainingConfig,
+        folder: TrialFolder,
+        judge: _Judge,
+        train: StripDataset,
+        validation: StripDataset,
+    ) -> TrainingResult:
+        callbacks = [judge, *self.callbacks]
+        trainer = Trainer(
+            model, config, out_dir=folder.training, progress=False, callbacks=callbacks
+        )
+        resume = (folder.training / CHECKPOINT_NAME).exists()
+        return trainer.fit(train, validation, resume=resume)
 
     def _finish(
         self,
@@ -239,13 +280,15 @@ class Tuner:
         return trial
 
     def _result(self, root: Path, interrupted: bool) -> TuningResult:
-        trials = tuple(all_finished(root))
-        complete = [trial for trial in trials if trial.outcome == "complete"]
-        best = max(complete, key=lambda t: (t.accuracy or 0, -(t.loss or 0)), default=None)
         model = None
-        if best is not None:
-            model = self.out_dir / MODEL_FOLDER
-            _replace_folder(TrialFolder(root, best.number).model, model)
+        # Whoever writes last has to know what all others found.
+        with locked(self.out_dir / LOCK_FILE):
+            trials = tuple(all_finished(root))
+            complete = [trial for trial in trials if trial.outcome == "complete"]
+            best = max(complete, key=lambda t: (t.accuracy or 0, -(t.loss or 0)), default=None)
+            if best is not None:
+                model = self.out_dir / MODEL_FOLDER
+                _keep_model(TrialFolder(root, best.number).model, model)
         return TuningResult(trials, best, model, interrupted)
 
     def _sampler(self, root: Path) -> GridSampler | OptunaSampler:
@@ -260,29 +303,17 @@ class Tuner:
             next(self.space.grid())
         if "seed" in self.space:
             raise ValueError("the search space has seed; the same seed makes trials comparable")
+        check_training_types(self.config, self.space, self.augmentations)
 
-    def _check_same_tuning(self, train: StripDataset, validation: StripDataset) -> None:
-        """Write down what this tuning is, or compare with what is written."""
-        free = {"checkpoint_every_seconds"}
-        now: dict[str, Any] = {
-            "search": self.search,
-            "space": self.space.as_json(),
-            "config": json.loads(json.dumps(asdict(self.config))),
-            "data": {"train": fingerprint(train), "validation": fingerprint(validation)},
+    def _about(self) -> dict[str, Any]:
+        """Say what else than the space and the configuration makes this tuning."""
+        if "augment" not in self.space:
+            return self.about
+        named = {
+            name: augmentation and asdict(augmentation)
+            for name, augmentation in self.augmentations.items()
         }
-        path = self.out_dir / TUNING_FILE
-        if not path.exists():
-            text = json.dumps(now, indent=2, ensure_ascii=False) + "\n"
-            write_atomically(path, lambda file: file.write(text.encode()))
-            return
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        differences = config_differences(saved["config"], now["config"], free)
-        for key in ("search", "space"):
-            if saved[key] != now[key]:
-                differences.append(f"{key} is {now[key]} now and {saved[key]} in the folder")
-        for name, data in now["data"].items():
-            differences += data_differences(name, saved["data"][name], data)
-        check_same(path, differences)
+        return self.about | {"augmentations": named}
 
 
 class _Judge(Callback):
@@ -327,8 +358,9 @@ def _merit(record: EpochRecord) -> tuple[float, float]:
     return record.validation_accuracy or 0.0, -(record.validation_loss or 0.0)
 
 
-def _replace_folder(source: Path, target: Path) -> None:
-    fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
-    shutil.copytree(source, fresh)
-    shutil.rmtree(target, ignore_errors=True)
-    fresh.rename(target)
+def _keep_model(source: Path, target: Path) -> None:
+    """Save a trial's model as the tuning's, if it is not there already."""
+    files = (CONFIG_FILE, WEIGHTS_FILE)
+    same, _, _ = filecmp.cmpfiles(source, target, files, shallow=False)
+    if len(same) < len(files):
+        load_bundle(source).save(target)

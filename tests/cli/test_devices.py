@@ -47,11 +47,17 @@ def test_a_name_of_no_device(gpus, name: str) -> None:
         chosen_device(name)
 
 
-@pytest.mark.parametrize("command", ["train", "self-train", "evaluate", "predict", "explain"])
+@pytest.mark.parametrize(
+    "command", ["train", "self-train", "tune", "evaluate", "predict", "explain"]
+)
 def test_every_command_says_so_before_any_work(
     run, strips_folder, model_folder, command: str
 ) -> None:
-    words = [strips_folder] if "train" in command else [model_folder, strips_folder]
+    words = (
+        [strips_folder]
+        if command in ("train", "self-train", "tune")
+        else [model_folder, strips_folder]
+    )
     outcome = run(command, *words, "--device", "tpu")
     assert outcome.code == 2
     assert "--device is 'tpu', but should be auto, cpu, cuda or cuda:N" in outcome.err

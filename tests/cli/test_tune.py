@@ -1,8 +1,13 @@
 import csv
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import fastrnn
+from fastrnn.cli import workers
 from fastrnn.cli.errors import BAD_INPUT, FAILURE
 from fastrnn.models import load_bundle
 
@@ -36,6 +41,57 @@ def test_models_are_compared(run, strips_folder, tmp_path):
     assert tried == ["lstm", "cnn"]
 
 
+def test_values_of_several_parts(run, strips_folder, tmp_path):
+    words = ("--model", "cnn", "--epochs", 1, "--set", "conv_channels=(2,2,2),(3,3,3)")
+    assert run("tune", strips_folder, *words, "-o", "out").code == 0
+    best = load_bundle(tmp_path / "out" / "model").config.conv_channels
+    assert best in [(2, 2, 2), (3, 3, 3)]
+    again = run("tune", strips_folder, *words, "-o", "out")
+    assert again.code == 0
+    assert "trial 0" not in again.err
+
+
+def test_augmentations_are_tried_by_their_names(run, strips_folder, tmp_path):
+    words = ("--epochs", 1, "--set", "augment=none,strong", "--set", "hidden_size=2")
+    assert run("tune", strips_folder, *words, "-o", "out").code == 0
+    with (tmp_path / "out" / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["augment"], row["outcome"]) for row in rows] == [
+        ("none", "complete"),
+        ("strong", "complete"),
+    ]
+    assert rows[0]["loss"] != rows[1]["loss"]
+
+
+def test_another_model_or_reading_in_the_folder_is_refused(run, strips_folder):
+    words = ("tune", strips_folder, "--epochs", 1, "--set", "dropout=0.1", "-o", "out")
+    assert run(*words).code == 0
+    outcome = run(*words, "--model", "cnn")
+    assert outcome.code == BAD_INPUT
+    assert "--model is 'cnn' now and 'lstm' in" in outcome.err
+    outcome = run(*words, "--value-range", 0, 300)
+    assert outcome.code == BAD_INPUT
+    assert "reading.value_range is [0.0, 300.0] now and None in" in outcome.err
+
+
+def test_settings_that_do_not_suit_the_strips_fail_alone(run, strips_folder):
+    words = ("--set", "scan=channels", "--set", "width=10,500", "--set", "hidden_size=2")
+    outcome = run("tune", strips_folder, "--epochs", 1, *words, "-o", "out")
+    assert outcome.code == 0
+    assert "strips must have at most 10 columns" in outcome.err
+    assert "Best model (trial 1)" in outcome.out
+
+
+def test_two_processes_share_the_trials(run, strips_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(fastrnn.__file__).parents[1]))
+    words = ("--epochs", 1, "--set", "hidden_size=2,3", "--jobs", 2, "-o", "out")
+    # The words of this process are those of the tests: the second one must be told its own.
+    outcome = run("tune", strips_folder, *words)
+    assert outcome.code == 0
+    assert "failed" not in outcome.err
+    assert (tmp_path / "out" / "trials.csv").read_text().count("complete") == 2
+
+
 def test_the_same_command_again_trains_nothing_anew(run, strips_folder):
     first = run("tune", strips_folder, *SMALL, "-o", "out")
     again = run("tune", strips_folder, *SMALL, "-o", "out")
@@ -45,13 +101,33 @@ def test_the_same_command_again_trains_nothing_anew(run, strips_folder):
     assert "Best model" in again.out
 
 
+def test_what_a_failed_process_leaves_is_done_by_the_first(run, strips_folder, monkeypatch):
+    def fail(words):
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+
+    monkeypatch.setattr(workers, "_start", fail)
+    words = ("--epochs", 1, "--set", "hidden_size=2", "--jobs", 3, "-o", "out")
+    outcome = run("tune", strips_folder, *words)
+    assert outcome.code == 0
+    assert "2 of the 2 processes that --jobs started failed (exit code 3, 3)" in outcome.err
+    assert "Best model" in outcome.out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--set", "hiden_size=3"), "--set hiden_size: neither the training nor the model has"),
         (("--set", "hidden_size=3", "--set", "hidden-size=4"), "--set hidden_size is given twice"),
         (("--set", "model=lstm,gru"), "--set model should be some of lstm, cnn-lstm, cnn"),
-        (("--set", "hidden_size"), "should be name=value"),
+        (("--set", "hidden_size"), "--set 'hidden_size' should be name=value"),
+        (("--set", "hidden_size=0.5,2"), "--set hidden_size must be an integer, got 0.5"),
+        (("--set", "learning_rate=fast"), "--set learning_rate is 'fast', it should be a number"),
+        (("--set", "augment=heavy"), "--set augment is 'heavy', it should be one of none, light"),
+        (
+            ("--set", "conv_channels=8,16", "--model", "cnn"),
+            "got 8; parentheses make one value of several: --set 'conv_channels=(8,16)'",
+        ),
+        (("--trials", 5), "--trials is for --search optuna"),
         (("--set", "learning_rate=1e-3..1e-2"), "a grid needs a list of values"),
         (("--validation-share", 0), "--validation-share is 0"),
     ],
@@ -65,5 +141,4 @@ def test_wrong_words(run, strips_folder, words, message):
 def test_no_trial_succeeds(run, strips_folder):
     outcome = run("tune", strips_folder, "--set", "hidden_size=-1", "-o", "out")
     assert outcome.code == FAILURE
-    assert "no trial was completed" in outcome.err
-    assert "hidden_size must be from 1" in outcome.err
+    assert "no trial was completed; trial 0 failed: hidden_size must be from 1" in outcome.err

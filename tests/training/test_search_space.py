@@ -16,6 +16,7 @@ def test_a_grid_has_every_combination_once():
         ("dropout=0.1, 0.2", ("dropout", Choice((0.1, 0.2)))),
         ("bidirectional=true,False", ("bidirectional", Choice((True, False)))),
         ("pooling=max,mean+max", ("pooling", Choice(("max", "mean+max")))),
+        ("conv_channels=(8,16), (32),7", ("conv_channels", Choice(((8, 16), (32,), 7)))),
         ("num_layers=1..3", ("num_layers", Range(1, 3))),
         ("learning_rate=1e-4..1e-2", ("learning_rate", Range(1e-4, 1e-2, log=True))),
     ],
@@ -33,6 +34,10 @@ def test_settings_as_they_are_written(text, expected):
         ("a=x..3", "a range goes from a number to a number, not 'x'"),
         ("a=3..1", "must go up, but goes from 3 to 1"),
         ("a=1,1", "has a value twice"),
+        ("a=(1,1),(1,1)", "has a value twice"),
+        ("a=(1,2", "parentheses hold the parts of one value"),
+        ("a=()", "parentheses hold the parts of one value"),
+        ("a=(1,2)3", "parentheses hold the parts of one value"),
     ],
 )
 def test_settings_that_are_not(text, message):

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastrnn.data import StripDigits
+from fastrnn.data import StripArrays, StripDigits, StripSubset
+from fastrnn.data.augment import StripAugmentation
 from fastrnn.models import StripClassifier, load_bundle
 from fastrnn.training import Callback, CheckpointError, TrainingConfig, evaluate
-from fastrnn.training.samplers import GridSampler
+from fastrnn.training.samplers import GridSampler, OptunaSampler
 from fastrnn.training.search_space import Range, SearchSpace
 from fastrnn.training.trials import TrialFolder
 from fastrnn.training.tuning import Tuner
@@ -79,6 +80,56 @@ def test_a_loss_that_is_not_finite_fails_its_trial_alone(tmp_path, strips):
     assert "became" in result.trials[0].reason
 
 
+def memory_out(settings) -> StripClassifier:
+    if settings["hidden_size"] == 2:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    return build(settings)
+
+
+def test_a_trial_that_takes_too_much_memory_fails_alone(tmp_path, strips):
+    space = SearchSpace({"hidden_size": [2, 3]})
+    result = Tuner(memory_out, CONFIG, space, tmp_path, progress=False).run(*strips)
+    assert [trial.outcome for trial in result.trials] == ["failed", "complete"]
+    assert result.trials[0].reason == "CUDA out of memory"
+
+
+def test_a_damaged_checkpoint_fails_its_trial_alone(tmp_path, strips):
+    space = {"hidden_size": [2, 3]}
+    assert tuner(tmp_path, space, callbacks=(StopAfter(2),)).run(*strips).interrupted
+    checkpoint = tmp_path / "trials" / "0000" / "training" / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    result = tuner(tmp_path, space).run(*strips)
+    assert [trial.outcome for trial in result.trials] == ["failed", "complete"]
+    assert "checkpoint.pt can't be read" in result.trials[0].reason
+
+
+class Interrupt(Callback):
+    def on_step(self, info) -> bool:
+        raise KeyboardInterrupt
+
+
+class DiskFull(Callback):
+    def on_step(self, info) -> bool:
+        raise OSError("no space left")
+
+
+@pytest.mark.parametrize(
+    ("callback", "error"), [(Interrupt(), KeyboardInterrupt), (DiskFull(), OSError)]
+)
+def test_what_is_not_of_a_trial_stops_them_all(tmp_path, strips, callback, error):
+    with pytest.raises(error):
+        tuner(tmp_path, callbacks=(callback,)).run(*strips)
+    assert not list(tmp_path.glob("trials/*/trial.json"))
+
+
+def test_strips_that_no_trial_could_learn_from_fail_none(tmp_path, strips):
+    labels = [f"other {k}" for k in range(10)]
+    other = StripSubset(strips[1], range(30), strips[1].targets, labels=labels)
+    with pytest.raises(ValueError, match="validation has labels"):
+        tuner(tmp_path).run(strips[0], other)
+    assert len(tuner(tmp_path, {"hidden_size": [2]}).run(*strips).trials) == 1
+
+
 class StopAfter(Callback):
     def __init__(self, steps: int) -> None:
         self.left = steps
@@ -104,24 +155,66 @@ def test_an_interrupted_tuning_goes_on_to_the_same_result(tmp_path, strips):
     assert same(second.model, whole.model)
 
 
-def work(folder: Path) -> None:
+class Note(Callback):
+    """Writes down who makes how many trials."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"made by {os.getpid()}"
+
+    def on_start(self, epochs: int) -> None:
+        with self.path.open("a") as file:
+            file.write("trial\n")
+
+
+GRID = {"prune": False}
+OPTUNA = {"prune": False, "search": "optuna", "trials": 4}
+SEARCHES = [GRID, pytest.param(OPTUNA, marks=needs_optuna)]
+
+
+def work(folder: Path, options: dict, ready=None) -> None:
     torch.set_num_threads(1)
-    tuner(folder, prune=False).run(StripDigits("train", size=60), StripDigits("test", size=30))
+    strips = StripDigits("train", size=60), StripDigits("test", size=30)
+    one = tuner(folder, callbacks=(Note(folder.parent),), **options)
+    if ready is not None:
+        ready.wait(120)
+    one.run(*strips)
 
 
-def test_a_killed_tuning_goes_on_to_the_same_result(tmp_path, strips):
+@pytest.mark.parametrize("options", SEARCHES, ids=["grid", "optuna"])
+def test_a_killed_tuning_goes_on_to_the_same_result(tmp_path, strips, options):
     spawn = multiprocessing.get_context("spawn")
-    process = spawn.Process(target=work, args=(tmp_path / "killed",))
+    process = spawn.Process(target=work, args=(tmp_path / "killed", options))
     process.start()
     begun = tmp_path / "killed" / "trials" / "0001" / "training" / "metrics.jsonl"
     while process.is_alive() and not begun.exists():
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    result = tuner(tmp_path / "killed", prune=False).run(*strips)
-    whole = tuner(tmp_path / "whole", prune=False).run(*strips)
-    assert [t.accuracy for t in result.trials] == [t.accuracy for t in whole.trials]
+    result = tuner(tmp_path / "killed", **options).run(*strips)
+    whole = tuner(tmp_path / "whole", **options).run(*strips)
+    assert [(t.settings, t.accuracy) for t in result.trials] == [
+        (t.settings, t.accuracy) for t in whole.trials
+    ]
     assert same(result.model, whole.model)
+
+
+@pytest.mark.parametrize("options", SEARCHES, ids=["grid", "optuna"])
+def test_two_processes_at_a_time_make_each_trial_once(tmp_path, strips, options):
+    spawn = multiprocessing.get_context("spawn")
+    folder, ready = tmp_path / "tuning", spawn.Barrier(2)
+    processes = [spawn.Process(target=work, args=(folder, options, ready)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    made = [path.read_text().count("trial") for path in tmp_path.glob("made by *")]
+    assert len(made) == 2
+    assert sum(made) == 4
+    result = tuner(folder, **options).run(*strips)
+    assert [trial.number for trial in result.trials] == [0, 1, 2, 3]
+    assert same(result.model, TrialFolder(folder / "trials", result.best.number).model)
+    assert not list(folder.glob(".*"))
 
 
 def test_a_trial_that_another_process_has_is_passed_over(tmp_path, strips):
@@ -138,6 +231,38 @@ def test_another_tuning_in_the_folder_is_refused(tmp_path, strips):
     other = TrainingConfig(epochs=3, max_padded_steps=4096)
     with pytest.raises(CheckpointError, match="epochs is 3 now and 2"):
         tuner(tmp_path, {"hidden_size": [2]}, config=other).run(*strips)
+    with pytest.raises(CheckpointError, match="kind is 'cnn' now and None"):
+        tuner(tmp_path, {"hidden_size": [2]}, about={"kind": "cnn"}).run(*strips)
+    dark = StripArrays(
+        [strip.numpy() // 2 for strip, _ in strips[0]], strips[0].targets, strips[0].labels
+    )
+    with pytest.raises(CheckpointError, match="another training: train's pixels differ"):
+        tuner(tmp_path, {"hidden_size": [2]}).run(dark, strips[1])
+
+
+def test_augmentations_go_by_names_whose_meaning_must_stay(tmp_path, strips):
+    space = {"augment": ["none", "much"]}
+    names = {"none": None, "much": StripAugmentation(noise=40)}
+    result = tuner(tmp_path, space, augmentations=names).run(*strips)
+    assert result.trials[0].loss != result.trials[1].loss
+    names["much"] = StripAugmentation(noise=50)
+    with pytest.raises(CheckpointError, match=r"augmentations.much.noise is 50 now and 40"):
+        tuner(tmp_path, space, augmentations=names).run(*strips)
+
+
+def test_a_model_of_something_else_is_left_alone(tmp_path, strips):
+    build({}).save(tmp_path / "model")
+    with pytest.raises(ValueError, match="already holds a model of something else"):
+        tuner(tmp_path).run(*strips)
+    (tmp_path / "model" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds other files"):
+        tuner(tmp_path)
+
+
+def test_a_damaged_description_of_a_tuning_is_named(tmp_path, strips):
+    (tmp_path / "tuning.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"tuning.json can't be read"):
+        tuner(tmp_path).run(*strips)
 
 
 def record(folder: TrialFolder, accuracies: list[float]) -> None:
@@ -183,6 +308,19 @@ def test_optuna_goes_on_with_an_interrupted_trial(tmp_path, strips):
     assert [trial.number for trial in second.trials] == [0, 1]
 
 
+@needs_optuna
+def test_optuna_chooses_among_values_of_several_parts(tmp_path):
+    space = SearchSpace({"a": [(1, 2), (3,), 4], "b": [True, False]})
+    words = {"trials": 8, "prune": False, "seed": 0}
+    (tmp_path / "trials").mkdir()
+    sampler = OptunaSampler(space, tmp_path / "trials", **words)
+    tried = [sampler.settings(folder) for folder in sampler.folders()]
+    assert {repr(settings["a"]) for settings in tried} <= {"(1, 2)", "(3,)", "4"}
+    assert len({repr(settings) for settings in tried}) > 3
+    again = OptunaSampler(space, tmp_path / "trials", **words)
+    assert [again.settings(TrialFolder(tmp_path, n)) for n in range(8)] == tried
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -192,8 +330,10 @@ def test_optuna_goes_on_with_an_interrupted_trial(tmp_path, strips):
         ({"search": "optuna", "trials": 0}, "trials is 0, it should be at least 1"),
         ({"space": {"seed": [1, 2]}}, "the search space has seed"),
         ({"space": {"learning_rate": Range(1, 2)}}, "a grid needs a list of values"),
+        ({"space": {"learning_rate": ["fast"]}}, "learning_rate is 'fast', it should be a number"),
+        ({"space": {"augment": ["heavy"]}}, "augment is 'heavy', it should be one of none, light"),
     ],
 )
 def test_wrong_arguments(tmp_path, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         tuner(tmp_path, **options)
