@@ -21,6 +21,8 @@ import torch
 from PIL import Image
 
 from fastrnn.data import (
+    GestureClips,
+    RGBDStrips,
     SpokenDigits,
     StripCache,
     StripDataset,
@@ -28,11 +30,16 @@ from fastrnn.data import (
     StripSubset,
     group_k_fold,
     pixel_statistics,
-    write_png,
 )
-from fastrnn.deploy import explain_file
+from fastrnn.deploy import FileExplanation
 from fastrnn.explanation_plots import draw_explanation
-from fastrnn.models import CNNLSTMClassifier, EncoderClassifier, StripClassifier
+from fastrnn.models import (
+    CNNLSTMClassifier,
+    EncoderClassifier,
+    FusionClassifier,
+    StripClassifier,
+    explain,
+)
 from fastrnn.training import Trainer, TrainingConfig
 from fastrnn.training.checkpoint import write_atomically
 from fastrnn.training.evaluation import predict_logits
@@ -98,7 +105,12 @@ def _spoken_digits() -> tuple[StripDataset, StripDataset]:
     return StripCache(StripSubset(spoken, train)), StripCache(StripSubset(spoken, test))
 
 
+def _synthetic(kind: type[RGBDStrips | GestureClips]) -> tuple[StripDataset, StripDataset]:
+    return StripCache(kind("train")), StripCache(kind("test"))
+
+
 _TRAINING = TrainingConfig(epochs=5, learning_rate=8e-3, max_padded_steps=8192, ema_decay=0.99)
+_SMALL = {"conv_channels": (16, 32), "conv_features": 48, "hidden_size": 48, "dropout": 0.2}
 
 TASKS = (
     Task(
@@ -130,6 +142,26 @@ TASKS = (
         {"conv_channels": (16, 32), "conv_features": 48, "hidden_size": 48, "dropout": 0.3},
         dataclasses.replace(_TRAINING, epochs=40, learning_rate=5e-3),
     ),
+    Task(
+        "rgbd",
+        "Colour and depth",
+        "Strips of `RGBDStrips`: three bars of colour, from red to blue or from blue to red, and "
+        "elsewhere three steps in depth, up or down, among others. Both are needed for the class. "
+        "Depth is below the colours; what matters of the two is added up.",
+        partial(_synthetic, RGBDStrips),
+        FusionClassifier,
+        _SMALL,
+        dataclasses.replace(_TRAINING, epochs=20, learning_rate=5e-3),
+    ),
+    Task(
+        "gestures",
+        "Gestures",
+        "Clips of `GestureClips`, frame beside frame: what a blob does shows in their order alone.",
+        partial(_synthetic, GestureClips),
+        CNNLSTMClassifier,
+        {"frames": True, "frame_width": GestureClips.frame_width, **_SMALL},
+        dataclasses.replace(_TRAINING, epochs=20, learning_rate=5e-3),
+    ),
 )
 
 HEAD = """\
@@ -138,18 +170,17 @@ HEAD = """\
 # Gallery
 
 What trained models looked at. Of each task these are the first strips of the test part that the
-model got right, of different digits, and the first ones that it got wrong. Each picture was drawn
-by
+model got right, of different classes, and the first ones that it got wrong. Each picture is what
 
 ```sh
 fastrnn explain MODEL IMAGE
 ```
 
-or, in Python, `fastrnn.deploy.explain_file` and `fastrnn.explanation_plots.draw_explanation`. It
-shows the strip; below it the strip in pale grey, with the pixels that matter for the predicted
-class in purple, by integrated gradients (Sundararajan, Taly, Yan 2017); below that, along the
-strip, the model's attention (orange) and the purple pixels summed; and to the right the most
-probable classes.
+draws, or, in Python, `fastrnn.deploy.explain_file` and
+`fastrnn.explanation_plots.draw_explanation`. It shows the strip; below it the strip in pale grey,
+with the pixels that matter for the predicted class in purple, by integrated gradients
+(Sundararajan, Taly, Yan 2017); below that, along the strip, the model's attention (orange) and the
+purple pixels summed; and to the right the most probable classes.
 """
 
 
@@ -209,11 +240,11 @@ def _picture(
     """Draw a strip and give the line of the page that shows the picture."""
     strip, target = strips[index]
     true, named = strips.labels[target], strips.labels[said]
-    title = f"{true}, taken for {named}"
+    title = f"{true}, rightly" if true == named else f"{true}, taken for {named}"
+    found = FileExplanation.of_strip("strip", strip.numpy(), explain(model, strip))
     with tempfile.TemporaryDirectory() as folder:
-        source, drawing = Path(folder, "strip.png"), Path(folder, "drawing.png")
-        write_png(strip, source)
-        draw_explanation(drawing, explain_file(model, source), title=title, right=true == named)
+        drawing = Path(folder, "drawing.png")
+        draw_explanation(drawing, found, title=title, right=true == named)
         write_atomically(path, partial(_write_small, drawing))
     return f"\n![{title}]({path.relative_to(page.parent).as_posix()})\n"
 

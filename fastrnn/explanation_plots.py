@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +50,10 @@ def draw_explanation(
 ) -> Path:
     """Draw an explanation into a PNG file.
 
-    The strip, below it the strip again, pale, with the pixels that mattered in colour, and the
-    attention along it; a long strip in several lines, one that runs from top to bottom turned, with
-    its top to the left. Beside it the most probable classes.
+    The strip, its colours and its depth if it has both; below it the strip again, pale, with the
+    pixels that mattered in colour, and the attention along it. A long strip is in several lines,
+    one that runs from top to bottom turned, with its top to the left. Beside it are the most
+    probable classes.
 
     Parameters
     ----------
@@ -88,7 +91,7 @@ def draw_explanation(
     content = _Content.of(explanation)
     shown = _shown_classes(explanation, most_classes)
     rows, columns = content.heat.shape
-    page = _Page.of(rows, columns, classes=len(shown))
+    page = _Page.of(len(content.pictures), rows, columns, classes=len(shown))
     figure = Figure(figsize=(page.width, page.height), dpi=110)
     for line in range(page.lines):
         _draw_line(figure, page, content, line)
@@ -111,7 +114,7 @@ def draw_explanation(
 class _Content:
     """What is drawn along the strip, lying."""
 
-    picture: NDArray[np.uint8]  # [H, W] or [H, W, 3]
+    pictures: list[NDArray[np.uint8]]  # [H, W] or [H, W, 3]: colours, depth, or both
     paper: NDArray[np.float64]  # [H, W], grey on a light ground, 0 to 1
     heat: NDArray[np.float32]  # [H, W], 0 to 1
     along: NDArray[np.float32]  # [W], 0 to 1
@@ -120,15 +123,18 @@ class _Content:
 
     @classmethod
     def of(cls, explanation: FileExplanation) -> _Content:
-        channels = {2: 1, 4: 3}.get(len(explanation.picture))  # the picture, without its depth
-        picture, heat = explanation.picture[:channels].transpose(1, 2, 0), explanation.heat
+        pictures = _modalities(explanation.picture)
+        paper, heat = _on_paper(pictures[0].mean(-1) / 255), explanation.heat
+        first, stop = explanation.seen
+        paper[:, :first] = paper[:, stop:] = 1  # the model saw nothing there
         vertical = explanation.explanation.vertical
         if vertical:
-            picture, heat = np.rot90(picture), np.rot90(heat)
+            pictures = [np.rot90(picture) for picture in pictures]
+            paper, heat = np.rot90(paper), np.rot90(heat)
         attention = explanation.attention
         return cls(
-            picture=picture[..., 0] if picture.shape[2] == 1 else picture,
-            paper=_on_paper(picture.mean(-1) / 255),
+            pictures=[part[..., 0] if part.shape[2] == 1 else part for part in pictures],
+            paper=paper,
             heat=_up_to_one(heat, _full_heat(heat)),
             along=_up_to_one(explanation.along()),
             attention=None if attention is None else _up_to_one(attention),
@@ -140,6 +146,7 @@ class _Content:
 class _Page:
     """How a strip is put on the page: lines of so many columns, and sizes in inches."""
 
+    pictures: int  # of a line, above the heat
     lines: int
     columns: int
     strip: float  # height of a strip, and of its heat
@@ -147,20 +154,21 @@ class _Page:
     classes: float  # height of the classes and what is below them
 
     @classmethod
-    def of(cls, rows: int, columns: int, classes: int) -> _Page:
-        """Lay out a picture of so many rows and columns, beside so many classes."""
+    def of(cls, pictures: int, rows: int, columns: int, classes: int) -> _Page:
+        """Lay out pictures of so many rows and columns, beside so many classes."""
         lines = min(_MOST_LINES, math.ceil(columns / rows * _LOWEST / _WIDEST))
         per_line = math.ceil(columns / lines)
         strip = min(max(_WIDEST * rows / per_line, _LOWEST), _HIGHEST)
         line_width = min(max(strip * per_line / rows, _NARROWEST), _WIDEST)
         # A narrow strip leaves room to its right, in the place of being drawn wider than it is.
         room = math.ceil(line_width / strip * rows) if strip == _HIGHEST else 0
-        return cls(lines, max(per_line, room), strip, line_width, classes * _CLASS + 3.2 * _LEGEND)
+        below = classes * _CLASS + 3.2 * _LEGEND
+        return cls(pictures, lines, max(per_line, room), strip, line_width, below)
 
     @property
     def line(self) -> float:
-        """Height of a line: the strip, the heat, the curves."""
-        return 2 * (self.strip + _GAP) + _CURVES + _TICKS
+        """Height of a line: the pictures, the heat, the curves."""
+        return (self.pictures + 1) * (self.strip + _GAP) + _CURVES + _TICKS
 
     @property
     def height(self) -> float:
@@ -180,14 +188,15 @@ class _Page:
         )
 
 
+_Draw: TypeAlias = "Callable[[Axes, _Content, slice], None]"
+
+
 def _draw_line(figure: Figure, page: _Page, content: _Content, line: int) -> None:
     first, top = line * page.columns, line * page.line
     part = slice(first, min(first + page.columns, content.heat.shape[1]))
-    for draw, height in (
-        (_draw_picture, page.strip),
-        (_draw_heat, page.strip),
-        (_draw_curves, _CURVES),
-    ):
+    above: list[_Draw] = [partial(_draw_picture, picture) for picture in content.pictures]
+    heights = [page.strip] * (len(above) + 1) + [_CURVES]
+    for draw, height in zip([*above, _draw_heat, _draw_curves], heights, strict=True):
         axes = page.axes(figure, _EDGE, top, page.line_width, height)
         draw(axes, content, part)
         _frame(axes, first, page.columns)
@@ -203,8 +212,8 @@ def _frame(axes: Axes, first: int, columns: int) -> None:
         spine.set_visible(False)
 
 
-def _draw_picture(axes: Axes, content: _Content, part: slice) -> None:
-    _show(axes, content.picture[:, part], part, cmap="gray", vmin=0, vmax=255)
+def _draw_picture(picture: NDArray[np.uint8], axes: Axes, content: _Content, part: slice) -> None:
+    _show(axes, picture[:, part], part, cmap="gray", vmin=0, vmax=255)
     axes.set_xticks([])
 
 
@@ -274,6 +283,14 @@ def _draw_classes(
         middle = len(shown) * _CLASS + (number + 0.9) * _LEGEND
         axes.barh(middle, 0.06, 0.08, color=colour)
         axes.text(0.1, middle, meaning, fontsize=7.5, va="center_baseline", parse_math=False)
+
+
+def _modalities(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Part ``[C, H, W]`` into what the eye takes in, ``[H, W, 1 or 3]``; what is missing is not."""
+    colours = {2: 1, 4: 3}.get(len(picture), len(picture))
+    parts = [picture[:colours], picture[colours:]]
+    there = [part.transpose(1, 2, 0) for part in parts if part.any()]
+    return there or [parts[0].transpose(1, 2, 0)]
 
 
 def _on_paper(grey: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,5 +1,4 @@
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,10 +24,7 @@ def explained(rows=28, columns=300, channels=1, place=slice(150, 170), ground=0,
         "logit_change": 1.0,
         "completeness": 0.0,
     }
-    explanation = Explanation(**(settings | found))
-    return FileExplanation(
-        Path("scan.png"), picture, explanation.saliency(), explanation.attention, explanation
-    )
+    return FileExplanation.of_strip("scan.png", picture, Explanation(**(settings | found)))
 
 
 def pixels(path):

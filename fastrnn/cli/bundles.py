@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fastrnn.cli.errors import CommandError
-from fastrnn.deploy import model_reader
+from fastrnn.data.depth import DepthReader
+from fastrnn.data.reading import StripReader
 from fastrnn.models import EncoderClassifier
 from fastrnn.models.bundle import CONFIG_FILE
 
@@ -22,17 +23,18 @@ def bundle_folder(path: Path) -> Path:
     return path
 
 
-def found_files(paths: Iterable[Path], model: EncoderClassifier) -> list[Path]:
-    """Find the files that a model reads: those given, and those in folders.
+def found_files(
+    paths: Iterable[Path], reader: StripReader | None, model: EncoderClassifier
+) -> list[Path]:
+    """Find the files that a reader reads for a model: those given, and those in folders.
 
     Raises
     ------
     CommandError
-        If the model does not say how to read files.
+        If there is no reader, as the model does not say how to read files.
     ValueError
         If a folder holds none of its kind.
     """
-    reader = model_reader(model)
     if reader is None:
         raise CommandError(
             "the model does not say how files become its strips of "
@@ -40,5 +42,10 @@ def found_files(paths: Iterable[Path], model: EncoderClassifier) -> list[Path]:
         )
     found: list[Path] = []
     for path in paths:
-        found += reader.find(path) if path.is_dir() else reader.strips_among([path])
+        if path.is_dir():
+            found += reader.find(path)
+        elif isinstance(reader, DepthReader) and reader.lacks_picture(path):
+            found.append(path)  # reading it says so, where that is not allowed
+        else:
+            found += reader.strips_among([path])
     return found

@@ -41,6 +41,8 @@ def evaluate(
         ),
     ] = None,
     skip_bad: opt.SkipBad = False,
+    allow_missing_depth: opt.AllowMissingDepth = False,
+    allow_missing_picture: opt.AllowMissingPicture = False,
     data_root: opt.DataRoot = None,
     test_speaker: opt.TestSpeaker = None,
     device: Device = "auto",
@@ -58,7 +60,13 @@ def evaluate(
     """
     classifier = EncoderClassifier.load(bundle_folder(model), map_location=chosen_device(device))
     folder = output_folder(output)
-    options = ReadingOptions(skip_bad=skip_bad, data_root=data_root, test_speaker=test_speaker)
+    options = ReadingOptions(
+        skip_bad=skip_bad,
+        allow_missing_depth=allow_missing_depth,
+        allow_missing_picture=allow_missing_picture,
+        data_root=data_root,
+        test_speaker=test_speaker,
+    )
     reading = Reading.of_model(classifier, options)
     strips, _ = open_source(source, reading, split="test", size=test_size, labels=classifier.labels)
     labelled, unlabelled = only_labelled(strips)

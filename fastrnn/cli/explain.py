@@ -10,9 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
+from fastrnn.cli import options as opt
 from fastrnn.cli.bundles import MODEL_HELP, bundle_folder, found_files
 from fastrnn.cli.devices import Device, chosen_device
 from fastrnn.cli.errors import FAILURE, CommandError
+from fastrnn.cli.reading import files_reader
+from fastrnn.cli.reading_options import ReadingOptions
 from fastrnn.cli.runs import output_folder
 from fastrnn.data import StripDecodeError
 from fastrnn.deploy import FileExplanation, explain_file
@@ -57,14 +60,16 @@ def explain(
         bool,
         typer.Option("--skip-bad", help="Exit with 0 even if some files can't be read."),
     ] = False,
+    allow_missing_depth: opt.AllowMissingDepth = False,
+    allow_missing_picture: opt.AllowMissingPicture = False,
     device: Device = "auto",
 ) -> None:
     """Show why a model says what it says of files.
 
-    Draws each strip, the pixels that matter for a class (by integrated
-    gradients), the attention along it, and the most probable classes. Files
-    that can't be read are reported, all others are explained, and the exit
-    code is 1.
+    Draws each strip, of an image the whole picture in its own size, the
+    pixels that matter for a class (by integrated gradients), the attention
+    along it, and the most probable classes. Files that can't be read are
+    reported, all others are explained, and the exit code is 1.
 
     [bold]Examples[/bold]
 
@@ -76,13 +81,22 @@ def explain(
         raise CommandError(
             f"--target is {target!r}, but the model knows {', '.join(classifier.labels)}"
         )
-    paths = found_files(files, classifier)
+    options = ReadingOptions(
+        allow_missing_depth=allow_missing_depth, allow_missing_picture=allow_missing_picture
+    )
+    reader = files_reader(classifier, options)
+    paths = found_files(files, reader, classifier)
     folder = output_folder(output)
     bad = 0
     for path, name in zip(paths, _names(paths, folder), strict=True):
         try:
             found = explain_file(
-                classifier, path, target=target, steps=steps, baseline=baseline.value
+                classifier,
+                path,
+                target=target,
+                steps=steps,
+                baseline=baseline.value,
+                reader=reader,
             )
         except StripDecodeError as error:
             bad += 1
@@ -109,6 +123,7 @@ def as_json(found: FileExplanation) -> dict[str, Any]:
         "probabilities": {name: _short(p) for name, p in explanation.probabilities.items()},
         "logit_change": _short(explanation.logit_change),
         "completeness": _short(explanation.completeness),
+        "seen": list(found.seen),
         "along": "rows" if explanation.vertical else "columns",
         "attention": None if found.attention is None else [_short(x) for x in found.attention],
         "saliency": [_short(x) for x in found.along()],

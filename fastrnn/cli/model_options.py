@@ -11,6 +11,7 @@ import typer
 from fastrnn.cli.errors import CommandError
 from fastrnn.cli.models import ModelName, known_settings
 from fastrnn.cli.option_groups import flag, given
+from fastrnn.nn.pooling import POOLINGS
 from fastrnn.training.search_space import parse_values
 
 _PANEL = "Model"
@@ -26,13 +27,10 @@ class ScanName(StrEnum):
     PROFILE = "profile"
 
 
-class PoolingName(StrEnum):
-    """How the outputs of all steps become one vector."""
-
-    ATTENTION = "attention"
-    LAST = "last"
-    MEAN = "mean"
-    MAX = "max"
+# How the outputs of all steps become one vector: whatever the library has.
+PoolingName = StrEnum(  # type: ignore[misc]  # mypy wants the names written out
+    "PoolingName", {name.upper(): name for name in POOLINGS}
+)
 
 
 class LayerNormName(StrEnum):
@@ -111,7 +109,10 @@ class ModelOptions:
     stack: Annotated[
         _Count,
         typer.Option(
-            min=1, help="Columns that make one step.", show_default="1", rich_help_panel=_PANEL
+            min=1,
+            help="Columns that make one step, where no convolutions do.",
+            show_default="1",
+            rich_help_panel=_PANEL,
         ),
     ] = None
     layer_norm: Annotated[

@@ -76,6 +76,22 @@ SkipBad: TypeAlias = Annotated[
         rich_help_panel=READING,
     ),
 ]
+AllowMissingDepth: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-missing-depth",
+        help="Take pictures without a depth map too; their depth is unknown.",
+        rich_help_panel=READING,
+    ),
+]
+AllowMissingPicture: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-missing-picture",
+        help="Take depth maps without a picture too; their colours are unknown.",
+        rich_help_panel=READING,
+    ),
+]
 DataRoot: TypeAlias = Annotated[
     Path | None,
     typer.Option(

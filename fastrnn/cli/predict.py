@@ -13,13 +13,17 @@ from typing import IO, Annotated, Any, Protocol
 
 import typer
 
+from fastrnn.cli import options as opt
 from fastrnn.cli.bundles import MODEL_HELP, bundle_folder, found_files
 from fastrnn.cli.devices import Device, chosen_device
 from fastrnn.cli.errors import FAILURE, CommandError
+from fastrnn.cli.reading import files_reader
+from fastrnn.cli.reading_options import ReadingOptions
 from fastrnn.data import StripDecodeError, StripShards
 from fastrnn.data.groups import strip_path
 from fastrnn.data.shard_samples import holds_shards
 from fastrnn.deploy import Prediction, Predictor
+from fastrnn.models import EncoderClassifier
 from fastrnn.training.checkpoint import write_atomically
 
 
@@ -57,21 +61,31 @@ def predict(
         bool,
         typer.Option("--skip-bad", help="Exit with 0 even if some files can't be read."),
     ] = False,
+    allow_missing_depth: opt.AllowMissingDepth = False,
+    allow_missing_picture: opt.AllowMissingPicture = False,
     device: Device = "auto",
 ) -> None:
     """Classify files with a saved model.
 
     They are read as in training: images, sounds, videos, or pictures with
-    depth maps beside them. Files that can't be read are reported, all others
-    are classified, and the exit code is 1.
+    depth maps beside them, of which one may be missing if that is allowed.
+    Files that can't be read are reported, all others are classified, and the
+    exit code is 1.
 
     [bold]Examples[/bold]
 
     fastrnn predict runs/train scan1.png scan2.png
     fastrnn predict runs/train new-scans/ --output labels.csv
     fastrnn predict runs/train new-scans/ --format jsonl --probabilities
+    fastrnn predict runs/rgbd a.png b.depth.png --allow-missing-depth --allow-missing-picture
     """
-    predictor = Predictor(bundle_folder(model), device=chosen_device(device))
+    place = chosen_device(device)
+    options = ReadingOptions(
+        allow_missing_depth=allow_missing_depth, allow_missing_picture=allow_missing_picture
+    )
+    classifier = EncoderClassifier.load(bundle_folder(model), map_location=place)
+    reader = files_reader(classifier, options)
+    predictor = Predictor(classifier, reader=reader, device=place)
     sources = _sources(files, predictor)
     wanted = format_ or (Format.JSONL if _ends_as_jsonl(output) else Format.CSV)
     outcomes = _Outcomes(_predicted(sources, predictor))
@@ -162,7 +176,7 @@ def _sources(files: Sequence[Path], predictor: Predictor) -> list[StripShards | 
             height, channels = config.height, config.in_channels
             sources.append(StripShards(path, height=height, channels=channels, on_error="skip"))
             continue
-        found = found_files([path], predictor.model)
+        found = found_files([path], predictor.reader, predictor.model)
         if sources and isinstance(sources[-1], list):  # to be read in chunks of many
             sources[-1] += found
         else:

@@ -30,12 +30,13 @@ Content = Literal[StripKind, "shards", "digits", "spoken digits"]
 
 _KEPT = frozenset({"max_width", "keep"})
 _PICTURES = _KEPT | {"height", "rgb"}
+_MAY_MISS = frozenset({"allow_missing_depth", "allow_missing_picture"})
 _CLIPS = frozenset({"frame_width", "frames_stride", "max_frames"})
 _OPTIONS: Mapping[Content, frozenset[str]] = {
     "images": _PICTURES | {"value_range"},
     "sounds": _KEPT | {"mels"},
     "videos": _CLIPS | {"height", "rgb", "keep"},
-    "depth": _PICTURES | {"depth_range", "allow_missing_depth"},
+    "depth": _PICTURES | _MAY_MISS | {"depth_range"},
     "shards": _PICTURES,
     "digits": _KEPT,
     "spoken digits": _KEPT | {"mels", "test_speaker"},
@@ -72,7 +73,7 @@ class Reading:
     def of_model(cls, model: EncoderClassifier, options: ReadingOptions) -> Reading:
         """Read strips as a model needs them."""
         shape = (model.config.height, model.config.in_channels)
-        return cls(options, model_reader(model), shape)
+        return cls(options, files_reader(model, options), shape)
 
     @property
     def on_error(self) -> OnError:
@@ -90,6 +91,28 @@ class Opened(NamedTuple):
 
     strips: StripDataset
     reading: Reading
+
+
+def files_reader(model: EncoderClassifier, options: ReadingOptions) -> StripReader | None:
+    """Return the reader that a model keeps, with what may be missing as the options say.
+
+    Raises
+    ------
+    CommandError
+        If an option allows something to be missing that the model does not read.
+    """
+    reader = model_reader(model)
+    names = [name for name in given(options) if name in _MAY_MISS]
+    if not names:
+        return reader
+    if not isinstance(reader, DepthReader):
+        what = "no files" if reader is None else _WORDS[reader.kind]
+        raise CommandError(f"{flag(names[0])} is for {_WORDS['depth']}, but the model reads {what}")
+    return replace(
+        reader,
+        missing="zeros" if options.allow_missing_depth else reader.missing,
+        missing_picture="zeros" if options.allow_missing_picture else reader.missing_picture,
+    )
 
 
 def settled(strips: StripDataset, reading: Reading) -> Opened:
@@ -147,6 +170,7 @@ def reader_for(source: Path, reading: Reading) -> StripReader:
         "zeros" if options.allow_missing_depth else "raise",
         options.max_width,
         reading.keep,
+        "zeros" if options.allow_missing_picture else "raise",
     )
 
 

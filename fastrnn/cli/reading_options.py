@@ -61,14 +61,8 @@ class ReadingOptions:
             rich_help_panel=_PANEL,
         ),
     ] = None
-    allow_missing_depth: Annotated[
-        bool,
-        typer.Option(
-            "--allow-missing-depth",
-            help="Take pictures without a depth map too; their depth is unknown.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = False
+    allow_missing_depth: opt.AllowMissingDepth = False
+    allow_missing_picture: opt.AllowMissingPicture = False
     mels: Annotated[
         _Count,
         typer.Option(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
@@ -36,7 +36,7 @@ class DepthReader(StripReader):
 
     Parameters
     ----------
-    depth_range, height, channels, depth_ending, missing
+    depth_range, height, channels, depth_ending, missing, missing_picture
         As for `StripDepth`.
     max_width, keep
         As of `StripReader`.
@@ -62,6 +62,7 @@ class DepthReader(StripReader):
     missing: Missing = "raise"
     max_width: int | None = None
     keep: Keep = "head"
+    missing_picture: Missing = "raise"
 
     def __post_init__(self) -> None:
         if self.channels not in (2, 4):
@@ -69,8 +70,10 @@ class DepthReader(StripReader):
                 f"channels is {self.channels!r}, but must be 2 (grey and depth) or 4 (RGB and "
                 "depth)"
             )
-        if self.missing not in get_args(Missing):
-            raise ValueError(f'missing is {self.missing!r}, but must be "raise" or "zeros"')
+        for name in ("missing", "missing_picture"):
+            value = getattr(self, name)
+            if value not in get_args(Missing):
+                raise ValueError(f'{name} is {value!r}, but must be "raise" or "zeros"')
         _check_ending(self.depth_ending)
         pair = check_value_range("depth_range", self.depth_range)
         object.__setattr__(self, "depth_range", pair)
@@ -79,14 +82,20 @@ class DepthReader(StripReader):
 
     def full_width(self, path: Path) -> int:
         """Width after scaling, from the headers of a picture and its depth map."""
+        alone = self._read_alone(path)
         size = read_image_size(path)
-        depth = self.depth_of(path)
+        depth = None if alone else self.depth_of(path)
         if depth is not None:
             _check_size(path, size, depth)
         return scaled_width(*size, self.height)
 
     def decode(self, path: Path) -> NDArray[np.uint8]:
-        """Decode a picture and its depth map."""
+        """Decode a picture and its depth map, or a depth map alone."""
+        if self._read_alone(path):
+            size = (scaled_width(*read_image_size(path), self.height), self.height)
+            strip = np.zeros((self.channels, *size[::-1]), np.uint8)
+            strip[-1] = _read_depth(path, self.depth_range, size, 1)
+            return strip
         picture = read_image(path, self.height, self.channels - 1)
         strip = np.zeros((self.channels, *picture.shape[1:]), np.uint8)
         strip[:-1] = picture
@@ -96,24 +105,70 @@ class DepthReader(StripReader):
             strip[-1] = _read_depth(depth, self.depth_range, size, read_orientation(path))
         return strip
 
+    def picture(self, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+        """See `StripReader.picture`; depth is scaled to the picture's size."""
+        return replace(self, height=read_image_size(path)[1]).decode(Path(path))
+
     def depth_of(self, picture: Path) -> Path | None:
-        """Depth map of a picture, None if it may be missing and is."""
+        """Depth map of a picture, None if it may be missing and is; of a depth map, itself."""
+        if self._read_alone(picture):
+            return picture
         path = picture.with_name(picture.stem + self.depth_ending)
-        if path == picture:
-            raise ValueError(
-                f"depth_ending is {self.depth_ending!r}, by which {path} is its own depth map"
-            )
         if path.exists():
             return path
         if self.missing == "zeros":
             return None
         raise StripDecodeError(
-            path, f'the depth map of {picture.name} does not exist; missing="zeros" allows that'
+            path,
+            f'the depth map of {picture.name} does not exist; missing="zeros" '
+            "(--allow-missing-depth) allows that",
         )
 
+    def is_depth(self, path: Path) -> bool:
+        """Whether a file is a depth map, by its ending."""
+        return path.name.endswith(self.depth_ending)
+
     def strips_among(self, paths: Iterable[Path]) -> list[Path]:
-        """Leave out depth maps."""
-        return [path for path in paths if not path.name.endswith(self.depth_ending)]
+        """Leave out depth maps, but those without a picture if these are allowed."""
+        paths = list(paths)
+        if self.missing_picture == "raise":
+            return [path for path in paths if not self.is_depth(path)]
+        pictured = self._pictured({path.parent for path in paths if self.is_depth(path)})
+        return [path for path in paths if self._depth_place(path) not in pictured]
+
+    def _read_alone(self, path: Path) -> bool:
+        """Whether a file is a depth map to be read by itself; an error if that is not allowed."""
+        if not self.is_depth(path) or self.missing_picture == "zeros":
+            return self.is_depth(path)
+        if path.with_name(path.stem + self.depth_ending) == path:
+            raise ValueError(
+                f"depth_ending is {self.depth_ending!r}, by which {path} is its own depth map"
+            )
+        raise StripDecodeError(
+            path,
+            'a depth map is read without its picture by missing_picture="zeros" '
+            "(--allow-missing-picture) only",
+        )
+
+    def lacks_picture(self, path: Path) -> bool:
+        """Whether a file is a depth map that has no picture."""
+        return self.is_depth(path) and self._depth_place(path) not in self._pictured({path.parent})
+
+    def _depth_place(self, path: Path) -> Path | None:
+        """Where the picture of a depth map lies, without its ending; None for a picture."""
+        if not self.is_depth(path):
+            return None
+        return path.with_name(path.name.removesuffix(self.depth_ending) or path.name)
+
+    def _pictured(self, folders: Iterable[Path]) -> set[Path]:
+        """Pictures in some folders, without their endings."""
+        return {
+            path.with_name(path.stem)
+            for folder in folders
+            if folder.is_dir()
+            for path in folder.iterdir()
+            if path.suffix.lower() in IMAGE_SUFFIXES and not self.is_depth(path)
+        }
 
     def files_by_class(
         self, root: str | os.PathLike[str], labels: Sequence[str] | None
@@ -139,7 +194,7 @@ class StripDepth(FileStrips):
     Parameters
     ----------
     paths
-        The pictures, as for `StripFiles`.
+        The pictures, as for `StripFiles`; with ``missing_picture="zeros"`` also depth maps.
     depth_range
         Depths, in the units of the depth files, that become 1 and 255; those between are mapped
         linearly, those beyond are clipped. 0 in a depth file means that there is no reading, and
@@ -157,13 +212,16 @@ class StripDepth(FileStrips):
         bits, 32 bits, floating point), or a ``.npy`` file of ``[H, W]``.
     missing
         "raise": a picture without a depth map is an error. "zeros": its depth is all zero.
+    missing_picture
+        "raise": a depth map among the paths is an error. "zeros": it is read by itself, and its
+        colours are all zero.
     on_error
         As for `StripFiles`; goes for pictures and their depth maps.
 
     Attributes
     ----------
     paths : tuple of pathlib.Path
-        The picture of each strip.
+        The picture of each strip, or its depth map where it has no picture.
     depth_paths : tuple of (pathlib.Path or None)
         Its depth map, None where it is missing.
     reader : DepthReader
@@ -208,9 +266,12 @@ class StripDepth(FileStrips):
         channels: int = 4,
         depth_ending: str = ".depth.png",
         missing: Missing = "raise",
+        missing_picture: Missing = "raise",
         on_error: OnError = "raise",
     ) -> None:
-        reader = DepthReader(depth_range, height, channels, depth_ending, missing)
+        reader = DepthReader(
+            depth_range, height, channels, depth_ending, missing, missing_picture=missing_picture
+        )
         super().__init__(reader.measured(paths, targets, on_error), reader=reader, labels=labels)
         self.depth_paths = tuple(reader.depth_of(path) for path in self.paths)
 
@@ -221,6 +282,7 @@ class StripDepth(FileStrips):
         *,
         depth_range: ValueRange,
         depth_ending: str = ".depth.png",
+        missing_picture: Missing = "raise",
         labels: Sequence[str] | None = None,
         **options: Any,
     ) -> Self:
@@ -230,10 +292,13 @@ class StripDepth(FileStrips):
         ----------
         root, labels
             As for `StripFolder`.
-        depth_range, depth_ending, **options
-            As for `StripDepth`. Files with this ending are no pictures.
+        depth_range, depth_ending, missing_picture, **options
+            As for `StripDepth`. Files with this ending are no pictures; with
+            ``missing_picture="zeros"`` those without a picture are strips too.
         """
-        reader = DepthReader(depth_range, depth_ending=depth_ending)
+        reader = DepthReader(
+            depth_range, depth_ending=depth_ending, missing_picture=missing_picture
+        )
         paths, targets, names = reader.files_by_class(root, labels)
         return cls(
             paths,
@@ -241,6 +306,7 @@ class StripDepth(FileStrips):
             labels=names,
             depth_range=depth_range,
             depth_ending=depth_ending,
+            missing_picture=missing_picture,
             **options,
         )
 

@@ -75,6 +75,10 @@ class ImageReader(StripReader):
         """Decode an image and scale it."""
         return read_image(path, self.height, self.channels, self.value_range)
 
+    def picture(self, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+        """See `StripReader.picture`."""
+        return read_image(path, read_image_size(path)[1], self.channels, self.value_range)
+
 
 class StripFiles(FileStrips):
     """Strips from a list of image files, decoded when they are asked for.

@@ -96,11 +96,32 @@ class StripReader(ABC):
             If a library is missing.
         """
         strip = self.decode(Path(path))
-        surplus = strip.shape[2] - (self.max_width or strip.shape[2])
+        kept = self.kept_of(strip.shape[2])
+        return strip if kept == slice(0, strip.shape[2]) else strip[:, :, kept].copy()
+
+    def kept_of(self, columns: int) -> slice:
+        """Which of so many columns of a whole strip are kept."""
+        surplus = columns - (self.max_width or columns)
         if surplus <= 0:
-            return strip
+            return slice(0, columns)
         start = kept_start(surplus, self.keep)
-        return strip[:, :, start : start + strip.shape[2] - surplus].copy()
+        return slice(start, start + columns - surplus)
+
+    def picture(self, path: str | os.PathLike[str]) -> NDArray[np.uint8] | None:
+        """Read the whole picture in its own size, with the strip's channels.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            uint8 ``[C, H, W]``, of which the whole strip is a scaled copy; None where the file
+            holds no picture.
+
+        Raises
+        ------
+        StripDecodeError, ModuleNotFoundError
+            As `read`.
+        """
+        return None
 
     def find(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Files in a folder and the folders in it that are strips, sorted; see `find_files`."""

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastrnn.data.files import ImageReader
-from fastrnn.data.image import read_image, read_image_size, scale_strip
 from fastrnn.data.reading import StripReader
 from fastrnn.deploy.reading import check_fits, model_reader
 from fastrnn.models import EncoderClassifier, Explanation, explain
@@ -29,8 +27,7 @@ class FileExplanation:
         The file.
     picture : numpy.ndarray
         uint8 ``[C, H, W]``. Of an image the picture at its own size and as it is to be seen, grey
-        or RGB as the model reads it; of other files, and of images that the model sees a part of,
-        the strip.
+        or RGB as the model reads it, and depth, scaled to it, after that; of other files the strip.
     heat : numpy.ndarray
         float32 ``[H, W]``: how much each pixel of the picture matters. The sum is that of the
         strip's saliency, whatever the sizes of the two are.
@@ -39,6 +36,9 @@ class FileExplanation:
         row, if ``explanation.vertical``); they sum to 1. None where the strip has none.
     explanation : Explanation
         Of the strip that the model saw.
+    seen : tuple of int
+        The first column of the picture that the model saw, and the one after the last: all, but of
+        an image too long for the reader's ``max_width``.
     """
 
     path: Path
@@ -46,6 +46,15 @@ class FileExplanation:
     heat: NDArray[np.float32]
     attention: NDArray[np.float32] | None
     explanation: Explanation
+    seen: tuple[int, int]
+
+    @classmethod
+    def of_strip(
+        cls, path: str | os.PathLike[str], strip: NDArray[np.uint8], explanation: Explanation
+    ) -> FileExplanation:
+        """Make one whose picture is the strip itself."""
+        heat, seen = explanation.saliency(), (0, strip.shape[2])
+        return cls(Path(path), strip, heat, explanation.attention, explanation, seen)
 
     def along(self) -> NDArray[np.float32]:
         """How much each place along the picture matters: the heat, summed across it."""
@@ -64,8 +73,8 @@ def explain_file(
 ) -> FileExplanation:
     """Explain what a model says of a file, of an image on the picture as it is in the file.
 
-    The file is read as `Predictor` reads it. What is found in the strip of an image is scaled back
-    to the size of the picture.
+    The file is read as `Predictor` reads it. What is found in the strip of an image is brought back
+    to the pixels of the picture: scaled to its size, and put where the strip was taken from.
 
     Parameters
     ----------
@@ -116,27 +125,30 @@ def explain_file(
             "the model does not say how files become its strips of "
             f"{model.config.in_channels} channels: give reader="
         )
-    picture, strip = _picture_and_strip(reader, path)
+    strip = reader.read(path)
     explanation = explain(model, strip, target=target, steps=steps, baseline=baseline)
+    picture = reader.picture(path)
+    if picture is None:
+        return FileExplanation.of_strip(path, strip, explanation)
+    return _on_picture(Path(path), picture, reader, explanation)
+
+
+def _on_picture(
+    path: Path, picture: NDArray[np.uint8], reader: StripReader, explanation: Explanation
+) -> FileExplanation:
+    """Bring what was found in a strip back to the picture that it is a scaled part of."""
     rows, columns = picture.shape[1:]
+    whole = reader.full_width(path)
+    kept = reader.kept_of(whole)
+    outside = (kept.start, whole - kept.stop)  # columns of the whole strip that were left out
+    heat = _scaled(np.pad(explanation.saliency(), ((0, 0), outside)), rows, columns)
     attention = explanation.attention
-    if attention is not None:
-        length = rows if explanation.vertical else columns
-        attention = spread(attention, length / len(attention), length)
-    heat = _scaled(explanation.saliency(), rows, columns)
-    return FileExplanation(Path(path), picture, heat, attention, explanation)
-
-
-def _picture_and_strip(
-    reader: StripReader, path: str | os.PathLike[str]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Read a file once for a person, once for the model."""
-    if not isinstance(reader, ImageReader) or reader.max_width is not None:
-        strip = reader.read(path)
-        return strip, strip
-    rows = read_image_size(path)[1]
-    picture = read_image(path, rows, reader.channels, reader.value_range)
-    return picture, scale_strip(picture, reader.height)
+    if attention is not None and explanation.vertical:
+        attention = spread(attention, rows / len(attention), rows)
+    elif attention is not None:
+        attention = spread(np.pad(attention, outside), columns / whole, columns)
+    seen = (kept.start * columns // whole, -(-kept.stop * columns // whole))
+    return FileExplanation(path, picture, heat, attention, explanation, seen)
 
 
 def _scaled(saliency: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from fastrnn.models import checks
 from fastrnn.models.bundle import register_model
 from fastrnn.models.classifier import EncoderClassifier
 from fastrnn.models.cnn_lstm import CNNLSTMClassifier
-from fastrnn.models.config import ConvConfig, RecurrentConfig
+from fastrnn.models.config import LONG_SIDE, ConvConfig, RecurrentConfig
 from fastrnn.models.encoders.base import Encoder, check_shape
 from fastrnn.models.encoders.fusion import GatedFusion, modalities_present
 from fastrnn.models.strip_classifier import StripClassifier
@@ -43,6 +43,8 @@ class FusionConfig(ConvConfig, RecurrentConfig):
     encoder : {"cnn-lstm", "lstm"}, default "cnn-lstm"
         What reads the strips, as `CNNLSTMClassifier` or `StripClassifier` does; the settings of
         `ConvConfig` are the former's.
+    stack : int, default 1
+        As for `StripClassifierConfig`, with ``encoder="lstm"`` only.
     modality_dropout : float, default 0.2
         Probability of hiding a modality from a strip, in training; one always stays. So the model
         learns to do without.
@@ -58,6 +60,7 @@ class FusionConfig(ConvConfig, RecurrentConfig):
     modalities: tuple[tuple[str, int], ...] = (("rgb", 3), ("depth", 1))
     fusion: str = "middle"
     encoder: str = "cnn-lstm"
+    stack: int = 1
     modality_dropout: float = 0.2
 
     def __post_init__(self) -> None:
@@ -65,6 +68,11 @@ class FusionConfig(ConvConfig, RecurrentConfig):
         ConvConfig.__post_init__(self)
         checks.choice("fusion", self.fusion, FUSIONS)
         checks.choice("encoder", self.encoder, ENCODERS)
+        self._set_integer("stack", *LONG_SIDE)
+        if self.stack > 1 and self.encoder != "lstm":
+            raise ValueError(
+                f"stack is for encoder='lstm' only, got {self.stack} with encoder={self.encoder!r}"
+            )
         self._set("modality_dropout", checks.probability("modality_dropout", self.modality_dropout))
         self._set("modalities", _modalities(self.modalities))
         total = sum(channels for _, channels in self.modalities)

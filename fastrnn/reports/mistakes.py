@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,8 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fastrnn.data import StripDataset
+from fastrnn.data.groups import strip_path
 from fastrnn.plots import StripPicture
 from fastrnn.training.evaluation import device_of, mode, window_plan_of
+
+_MOST_LETTERS = 60  # of a file's name above a picture
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,21 @@ class Mistake:
         Class names.
     probability
         That the classifier gave to the class it predicted.
+    file
+        The strip's file, relative to the folder of the dataset's files; in a shard that of the
+        shard and the strip's key. None if the strip is in no file.
     """
 
     index: int
     true: str
     predicted: str
     probability: float
+    file: str | None = None
+
+    @property
+    def name(self) -> str:
+        """How a person finds the strip: its file, or else its position."""
+        return f"strip {self.index}" if self.file is None else self.file
 
 
 def worst_mistakes(
@@ -67,6 +81,44 @@ def worst_mistakes(
     ]
 
 
+def with_files(
+    dataset: StripDataset, mistakes: Sequence[Mistake]
+) -> tuple[Path | None, list[Mistake]]:
+    """Name the files of mistakes, and the folder that all files of the dataset are in.
+
+    Returns
+    -------
+    folder : pathlib.Path or None
+        As the dataset's paths have it; None if they have no folder in common.
+    mistakes : list of Mistake
+        With the files, where there are some.
+    """
+    paths = [_path_or_none(dataset, index) for index in range(len(dataset))]
+    folder = _common_folder(path for path in paths if path is not None)
+    named = []
+    for mistake in mistakes:
+        path = paths[mistake.index]
+        if path is not None:
+            shown = path if folder is None else path.relative_to(folder)
+            mistake = replace(mistake, file=shown.as_posix())
+        named.append(mistake)
+    return folder, named
+
+
+def _path_or_none(dataset: StripDataset, index: int) -> Path | None:
+    try:
+        return strip_path(dataset, index)
+    except ValueError:  # it is in no file
+        return None
+
+
+def _common_folder(paths: Iterable[Path]) -> Path | None:
+    try:
+        return Path(os.path.commonpath({path.parent for path in paths}))
+    except ValueError:  # there are no paths, or some are absolute and others not
+        return None
+
+
 def picture_mistakes(
     model: nn.Module, dataset: StripDataset, mistakes: Sequence[Mistake]
 ) -> list[StripPicture]:
@@ -75,12 +127,19 @@ def picture_mistakes(
     for mistake in mistakes:
         strip, _ = dataset[mistake.index]
         title = (
-            f"strip {mistake.index}: {mistake.true}, taken for {mistake.predicted} "
+            f"{_end(mistake.name)}: {mistake.true}, taken for {mistake.predicted} "
             f"({mistake.probability:.0%} sure)"
         )
         attention = attention_along(model, strip)
         pictures.append(StripPicture(strip.numpy(), title, attention=attention, right=False))
     return pictures
+
+
+def _end(name: str) -> str:
+    """Shorten a name from its front: what differs from file to file is at its end."""
+    if len(name) <= _MOST_LETTERS:
+        return name
+    return "\N{HORIZONTAL ELLIPSIS}" + name[1 - _MOST_LETTERS :]
 
 
 def attention_along(model: nn.Module, strip: Tensor) -> NDArray[np.floating] | None:

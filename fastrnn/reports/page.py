@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from fastrnn.reports import html
 from fastrnn.reports.facts import Facts
@@ -37,6 +38,9 @@ class RunReport:
     pictures
         PNG files: ``curves``, and where there is an evaluation ``confusion`` and, where there are
         mistakes, ``mistakes``.
+    files
+        The folder that the files of the mistakes are in, None if they are not in one folder, or in
+        no files.
     """
 
     facts: Facts
@@ -44,6 +48,7 @@ class RunReport:
     evaluation: Evaluation | None
     mistakes: Sequence[Mistake]
     pictures: Mapping[str, bytes]
+    files: Path | None = None
 
 
 def render(report: RunReport) -> str:
@@ -199,14 +204,19 @@ def _mistakes(report: RunReport, strips: int) -> Iterator[str]:
         f"about. A curve below a strip is the model's attention along it."
     )
     yield html.element("p", words)
-    listed = "; ".join(f"strip {m.index}, {m.true} for {m.predicted}" for m in report.mistakes)
+    listed = "; ".join(f"{m.name}, {m.true} for {m.predicted}" for m in report.mistakes)
     alternative = f"Mistakes, each strip with its true and its predicted class: {listed}"
     yield html.picture(report.pictures["mistakes"], alternative)
-    rows = [(f"{m.index}", m.true, m.predicted, f"{m.probability:.1%}") for m in report.mistakes]
+    rows = [(m.name, m.true, m.predicted, f"{m.probability:.1%}") for m in report.mistakes]
     header = ("strip", "true", "predicted", "probability")
-    yield html.details(
-        "The mistakes as a table", html.table("Position among the validation strips", header, rows)
-    )
+    yield html.details("The mistakes as a table", html.table(_places(report), header, rows))
+
+
+def _places(report: RunReport) -> str:
+    """Say where the strips are whose mistakes are listed."""
+    if all(mistake.file is None for mistake in report.mistakes):
+        return "Position among the validation strips"
+    return "Files" if report.files is None else f"Files, in {report.files}"
 
 
 def _settings(facts: Facts) -> Iterator[str]:

@@ -12,7 +12,7 @@ from torch import nn
 from fastrnn.data import StripDataset
 from fastrnn.plots import draw_confusion, draw_curves, draw_strips
 from fastrnn.reports.facts import run_facts
-from fastrnn.reports.mistakes import Mistake, picture_mistakes, worst_mistakes
+from fastrnn.reports.mistakes import Mistake, picture_mistakes, with_files, worst_mistakes
 from fastrnn.reports.page import RunReport, render
 from fastrnn.training.checkpoint import prepare_folder, write_atomically
 from fastrnn.training.config import TrainingConfig
@@ -86,15 +86,19 @@ def write_run_report(
     for name in _PICTURES:  # an old confusion matrix beside a report that has none would mislead
         (folder / f"{name}.png").unlink(missing_ok=True)
     draw_curves(folder / "curves.png", result.history, best_epoch=result.best_epoch)
-    evaluation, mistakes = None, list[Mistake]()
+    evaluation, mistakes, files = None, list[Mistake](), None
     if validation is not None:
         evaluation, mistakes = _judge(folder, model, validation, config)
+        files, mistakes = with_files(validation, mistakes)
+        if mistakes:
+            draw_strips(folder / "mistakes.png", picture_mistakes(model, validation, mistakes))
     pictures = {name: folder / f"{name}.png" for name in _PICTURES}
     report = RunReport(
         facts=run_facts(model, result, train, validation, config),
         history=result.history,
         evaluation=evaluation,
         mistakes=mistakes,
+        files=files,
         pictures={name: path.read_bytes() for name, path in pictures.items() if path.exists()},
     )
     text = json.dumps(report.facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -107,7 +111,7 @@ def write_run_report(
 def _judge(
     folder: Path, model: nn.Module, validation: StripDataset, config: TrainingConfig
 ) -> tuple[Evaluation, list[Mistake]]:
-    """Evaluate the model, and draw the confusion matrix and the mistakes."""
+    """Evaluate the model, draw the confusion matrix, and find the worst mistakes."""
     logits = predict_logits(model, validation, max_padded_steps=config.max_padded_steps)
     targets = torch.as_tensor(validation.targets)
     evaluation = score_logits(logits, targets, validation.labels)
@@ -118,6 +122,4 @@ def _judge(
         evaluation.labels,
         title=f"{evaluation.accuracy:.1%} of {len(validation):,} validation strips right",
     )
-    if mistakes:
-        draw_strips(folder / "mistakes.png", picture_mistakes(model, validation, mistakes))
     return evaluation, mistakes

@@ -4,6 +4,8 @@ import torch
 from fastrnn.cli.devices import chosen_device
 from fastrnn.cli.errors import CommandError
 
+_TRAINING = ("train", "self-train", "tune")
+
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch):
@@ -47,9 +49,7 @@ def test_a_name_of_no_device(gpus, name: str) -> None:
         chosen_device(name)
 
 
-@pytest.mark.parametrize(
-    "command", ["train", "self-train", "tune", "evaluate", "predict", "explain"]
-)
+@pytest.mark.parametrize("command", [*_TRAINING, "evaluate", "predict", "explain"])
 def test_every_command_says_so_before_any_work(
     run, strips_folder, model_folder, command: str
 ) -> None:

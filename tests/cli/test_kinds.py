@@ -3,14 +3,17 @@
 import csv
 import io
 import json
+import shutil
 import sys
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from fastrnn.cli import main
 from fastrnn.cli.reading import Reading, reader_for
 from fastrnn.cli.reading_options import ReadingOptions
 from fastrnn.data import StripDepth, StripSubset, write_shards
@@ -188,6 +191,87 @@ def test_pictures_without_a_depth_map_are_taken_if_that_is_allowed(run, folder, 
     assert "alone.depth.png: the depth map of alone.png does not exist" in outcome.err
     assert run(*train, "--allow-missing-depth").code == 0
     assert run("predict", "out", tmp_path / "alone.png").code == 0
+
+
+@pytest.fixture(scope="module")
+def fused(folder, tmp_path_factory):
+    """A folder with a fusion model that was trained on pairs of grey pictures and depth maps."""
+    out = tmp_path_factory.mktemp("fused")
+    words = ["--model", "fusion", "--depth-range", 900, 1300, "--validation-share", 0, *TINY]
+    assert main([str(word) for word in ("train", folder("depth"), "-o", out, *words)]) == 0
+    return out
+
+
+class TestAMissingModality:
+    @pytest.fixture
+    def half(self, folder, tmp_path):
+        """Class folders with pictures that have no depth map, and the other way around."""
+        for label in "ab":
+            (tmp_path / "half" / label).mkdir(parents=True)
+            files = sorted((folder("depth") / label).iterdir())
+            for number, path in enumerate(files):
+                if (".depth." in path.name) == (number // 2 % 2 == 0):  # they lie in pairs
+                    shutil.copy(path, tmp_path / "half" / label)
+        return tmp_path / "half"
+
+    def test_is_an_error_by_default(self, run, fused, half):
+        depth, *_ = sorted((half / "a").glob("*.depth.png"))
+        picture = next(path for path in (half / "a").iterdir() if ".depth." not in path.name)
+        outcome = run("predict", fused, depth, picture)
+        assert outcome.code == 1
+        assert len(outcome.out.splitlines()) == 1
+        assert "(--allow-missing-picture)" in outcome.err
+        assert "(--allow-missing-depth)" in outcome.err
+        assert run("evaluate", fused, half, "-o", "judged").code == 2
+        assert run("explain", fused, depth, "-o", "why").code == 1
+
+    def test_may_be_allowed_and_is_one_for_the_model(self, run, fused, half, folder):
+        allowed = ("--allow-missing-depth", "--allow-missing-picture")
+        outcome = run("predict", fused, half, *allowed, "--probabilities")
+        assert outcome.code == 0, outcome.err
+        rows = list(csv.DictReader(outcome.out.splitlines()))
+        assert len(rows) == 2 * FILES
+        model = FusionClassifier.load(fused / "model").eval()
+        whole = StripDepth.from_folder(folder("depth"), depth_range=(900, 1300), channels=2)
+        strips = {(path.parent.name, path.stem): whole[k][0] for k, path in enumerate(whole.paths)}
+        for row in rows:
+            path = Path(row["path"])
+            missing = "grey" if ".depth." in path.name else "depth"
+            strip = strips[path.parent.name, path.name.partition(".")[0]]
+            with torch.inference_mode():
+                [said] = model(strip[None], missing=[missing]).softmax(1).tolist()
+            assert [float(row["a"]), float(row["b"])] == pytest.approx(said, abs=1e-5)
+
+    def test_evaluate_and_explain_allow_it_too(self, run, fused, half, tmp_path):
+        allowed = ("--allow-missing-depth", "--allow-missing-picture")
+        outcome = run("evaluate", fused, half, "-o", "judged", *allowed)
+        assert outcome.code == 0, outcome.err
+        figures = json.loads((tmp_path / "judged" / "evaluation.json").read_text())
+        assert figures["strips"] == 2 * FILES
+        files = sorted((half / "a").iterdir())[:2]
+        words = ("-o", "why", "--steps", 1, "--json")
+        assert run("explain", fused, *files, *words, *allowed).code == 0
+        assert len([*(tmp_path / "why").glob("*.png")]) == 2
+
+    def test_is_allowed_by_what_is_named_alone(self, run, fused, half):
+        for option, pictures in (
+            ("--allow-missing-depth", True),
+            ("--allow-missing-picture", False),
+        ):
+            outcome = run("predict", fused, *sorted((half / "a").iterdir()), option)
+            assert outcome.code == 1
+            paths = [row["path"] for row in csv.DictReader(outcome.out.splitlines())]
+            assert len(paths) == (2 if pictures else 3)
+            assert all((".depth." in path) != pictures for path in paths)
+
+    @pytest.mark.parametrize("command", ["predict", "evaluate", "explain"])
+    def test_is_refused_where_the_model_reads_no_depth(self, run, model_folder, folder, command):
+        outcome = run(command, model_folder, folder("images"), "--allow-missing-depth")
+        assert outcome.code == 2
+        message = (
+            "--allow-missing-depth is for pictures with depth maps, but the model reads images"
+        )
+        assert message in outcome.err
 
 
 @pytest.mark.parametrize(("command", "kind"), [("self-train", "depth"), ("tune", "sounds")])

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from fastrnn.cli.errors import CommandError
-from fastrnn.cli.model_options import LayerNormName, ModelOptions
+from fastrnn.cli.model_options import LayerNormName, ModelOptions, PoolingName
 from fastrnn.cli.models import ModelName, build_model, known_settings
 from fastrnn.data import StripArrays
 from fastrnn.data.files import ImageReader
+from fastrnn.nn.pooling import POOLINGS
 
 LSTM, CNN_LSTM, CNN, FUSION = ModelName
 
@@ -34,6 +35,21 @@ def test_only_what_is_given_reaches_the_model():
 def test_a_setting_may_have_several_values_and_hyphens():
     options = ModelOptions(CNN_LSTM, settings=["conv-channels=8,16", "coupled_gates=true"])
     assert options.architecture() == {"conv_channels": (8, 16), "coupled_gates": True}
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_every_pooling_of_the_library_is_a_choice(run, pooling):
+    assert PoolingName(pooling) == pooling
+    outcome = run("train", "no-such-folder", "--pooling", pooling)
+    assert "no-such-folder does not exist" in outcome.err
+
+
+def test_columns_are_stacked_in_fusion_where_no_convolutions_are():
+    options = ModelOptions(FUSION, stack=2, settings=["encoder=lstm"])
+    model = build_model(FUSION, strips(4), 0, **options.architecture())
+    assert model.encoder.pixels_per_step == 2
+    with pytest.raises(CommandError, match="stack is for encoder='lstm' only, got 2 with encoder="):
+        build_model(FUSION, strips(4), 0, **ModelOptions(FUSION, stack=2).architecture())
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fastrnn.data import StripDecodeError, StripFiles, strip_batches
-from fastrnn.data.depth import StripDepth
+from fastrnn.data.depth import DepthReader, StripDepth
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_long_strips_are_held_to_the_same_width(pair):
 
 def test_missing_depth_is_an_error_or_all_zero(pair):
     paths = [pair("a.png", millimetres()), pair("b.png")]
-    message = r'b\.depth\.png: the depth map of b\.png does not exist; missing="zeros" allows'
+    message = r'b\.depth\.png: the depth map of b\.png does not exist; missing="zeros" '
     with pytest.raises(StripDecodeError, match=message):
         StripDepth(paths, depth_range=(1, 9999))
     strips = StripDepth(paths, depth_range=(1, 9999), missing="zeros")
@@ -134,6 +134,45 @@ def test_missing_depth_is_an_error_or_all_zero(pair):
     assert strips[1][0][:-1].equal(StripFiles(paths, channels=3)[1][0])
     skipping = StripDepth(paths, depth_range=(1, 9999), on_error="skip")
     assert [path.name for path, _ in skipping.skipped] == ["b.depth.png"]
+
+
+def test_a_depth_map_without_its_picture_is_an_error_or_without_colours(pair):
+    path = pair("a.png", millimetres(56, 100), size=(56, 100))
+    alone = path.with_name("b.depth.png")
+    path.with_name("a.depth.png").rename(alone)
+    with pytest.raises(StripDecodeError, match=r"b\.depth\.png: .* by missing_picture=\"zeros\""):
+        StripDepth([alone], depth_range=(1, 9999))
+    strips = StripDepth([alone], depth_range=(1, 9999), missing_picture="zeros")
+    assert strips.lengths.tolist() == [50]
+    assert strips.depth_paths == (alone,)
+    strip = strips[0][0]
+    assert strip[:-1].max() == 0
+    path.rename(path.with_name("b.png"))
+    whole = StripDepth([path.with_name("b.png")], depth_range=(1, 9999))
+    assert strip[-1].equal(whole[0][0][-1])
+
+
+def test_of_a_folder_only_depth_maps_without_a_picture_are_strips_of_their_own(pair, tmp_path):
+    pair("cat/1.jpg", millimetres())
+    pair("cat/2.png", millimetres()).unlink()
+    pair("dog/1.png", millimetres()).unlink()
+    strips = StripDepth.from_folder(tmp_path, depth_range=(1, 9999), missing_picture="zeros")
+    assert [path.name for path in strips.paths] == ["1.jpg", "2.depth.png", "1.depth.png"]
+    assert strips.targets.tolist() == [0, 0, 1]
+    assert [bool(strips[k][0][:-1].any()) for k in range(3)] == [True, False, False]
+    reader = strips.reader
+    assert reader.lacks_picture(strips.paths[1])
+    assert not reader.lacks_picture(tmp_path / "cat" / "1.depth.png")
+
+
+def test_the_picture_has_its_own_size_and_depth_is_scaled_to_it(pair):
+    depth = millimetres(28, 50)
+    path = pair(depth=depth, size=(56, 100))
+    reader = DepthReader((1, 9999), height=14, max_width=7)
+    picture = reader.picture(path)
+    assert np.array_equal(picture[:-1], np.asarray(Image.open(path)).transpose(2, 0, 1))
+    assert abs(picture[-1] - mapped(depth, 1, 9999).repeat(2, 0).repeat(2, 1)).max() <= 0.5
+    assert reader.read(path).shape == (4, 14, 7)
 
 
 @pytest.mark.parametrize("missing", ["raise", "zeros"])
@@ -191,6 +230,7 @@ def test_strips_with_depth_are_batched_like_others(pair):
     [
         ({"channels": 3}, ValueError, r"channels is 3, but must be 2 \(grey and depth\) or 4"),
         ({"missing": "ones"}, ValueError, 'missing is \'ones\', but must be "raise" or "zeros"'),
+        ({"missing_picture": 1}, ValueError, "missing_picture is 1, but must be"),
         ({"depth_range": (5, 5)}, ValueError, r"depth_range is \(5, 5\), but must be finite"),
         ({"depth_range": None}, TypeError, "depth_range is None, but must be a pair"),
         ({"depth_ending": ".depth"}, ValueError, "depth_ending is '.depth', but must end with"),

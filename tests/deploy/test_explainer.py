@@ -116,20 +116,75 @@ def test_a_sound_is_explained_as_its_strip(tmp_path):
     assert found.heat.shape == found.picture.shape[1:]
 
 
-def test_depth_beside_a_picture_is_explained_and_drawn(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (28, 40, 3), dtype=np.uint8)
+@pytest.fixture
+def rgbd(tmp_path):
+    """A bundle that reads RGB and depth 28 rows high, and a picture with depth twice as high."""
+    reader = DepthReader((0, 255)).as_json()
+    FusionClassifier(4, 28, 2, hidden_size=3, reader=reader).save(tmp_path / "model")
+    pixels = np.random.default_rng(0).integers(1, 256, (56, 80, 3), dtype=np.uint8)
     path = save(pixels, tmp_path / "a.png")
     save(pixels[..., 0], tmp_path / "a.depth.png")
-    reader = DepthReader((0, 255)).as_json()
-    found = explain_file(FusionClassifier(4, 28, 2, hidden_size=3, reader=reader), path, steps=3)
-    assert found.picture.shape == (4, 28, 40)
+    return tmp_path / "model", path, pixels
+
+
+def test_depth_beside_a_picture_is_explained_in_the_pictures_size_and_drawn(rgbd, tmp_path):
+    model, path, pixels = rgbd
+    found = explain_file(model, path, steps=3)
+    assert np.array_equal(found.picture[:3], pixels.transpose(2, 0, 1))
+    assert abs(found.picture[3].astype(int) - pixels[..., 0]).max() <= 1
+    assert found.explanation.attribution.shape == (4, 28, 40)
+    assert found.heat.shape == (56, 80)
+    assert found.heat.sum() == pytest.approx(found.explanation.saliency().sum(), rel=1e-4)
     assert draw_explanation(tmp_path / "why.png", found).stat().st_size > 5000
 
 
-def test_of_an_image_that_is_shortened_the_strip_is_shown(model, scan, tmp_path):
-    path = save(np.repeat(scan[0], 2, 0).repeat(2, 1), tmp_path / "a.png")
-    found = explain_file(model, path, steps=3, reader=ImageReader(max_width=50))
-    assert found.picture.shape == (1, 28, 50)
+def test_without_one_of_picture_and_depth_the_other_is_drawn_alone(rgbd, tmp_path):
+    model = rgbd[0]
+    reader = DepthReader((0, 255), missing="zeros", missing_picture="zeros")
+    heights = []
+    for kept in (("a.png", "a.depth.png"), ("a.png",), ("a.depth.png",)):
+        folder = tmp_path / f"{len(heights)}"
+        folder.mkdir()
+        for name in kept:
+            (folder / name).write_bytes((tmp_path / name).read_bytes())
+        found = explain_file(model, folder / kept[0], steps=1, reader=reader)
+        matters = found.explanation.attribution.any((1, 2))
+        assert matters[:3].any() == ("a.png" in kept)
+        assert matters[3] == ("a.depth.png" in kept)
+        with Image.open(draw_explanation(folder / "why.png", found)) as drawing:
+            heights.append(drawing.height)
+    assert heights[0] > heights[1] == heights[2]
+
+
+@pytest.mark.parametrize(("keep", "first"), [("head", 0), ("centre", 75), ("tail", 150)])
+def test_of_an_image_that_is_shortened_the_whole_picture_is_shown(
+    model, scan, tmp_path, keep, first
+):
+    large = scan[0].repeat(2, 0).repeat(2, 1)
+    large[:, first * 2 + 20 : first * 2 + 30] = 255  # a bar in the part that is kept
+    path = save(large, tmp_path / "a.png")
+    found = explain_file(model, path, steps=3, reader=ImageReader(max_width=50, keep=keep))
+    assert np.array_equal(found.picture[0], large)
+    assert found.explanation.attribution.shape == (1, 28, 50)
+    assert found.seen == (2 * first, 2 * first + 100)
+    inside = slice(2 * first, 2 * first + 100)
+    for along in (found.along(), found.attention):
+        outside = np.ones(400, bool)
+        outside[max(0, inside.start - 2) : inside.stop + 2] = False
+        assert not along[outside].any()
+    assert found.attention.sum() == pytest.approx(1, abs=1e-5)
+    expected = found.explanation.along().repeat(2) / 2
+    assert np.abs(found.along()[inside] - expected).sum() < 0.3 * expected.sum()
+    assert draw_explanation(tmp_path / "why.png", found).stat().st_size > 5000
+
+
+def test_heat_of_windows_lies_where_they_are(scan, tmp_path):
+    torch.manual_seed(1)
+    model = StripClassifier(1, 28, 3, hidden_size=6, window_size=64, window_stride=32).eval()
+    found = explain_file(model, save(scan[0].repeat(2, 0).repeat(2, 1), tmp_path / "a.png"))
+    expected = found.explanation.along().repeat(2) / 2
+    assert found.along().shape == (400,)
+    assert np.abs(found.along() - expected).sum() < 0.3 * expected.sum()
 
 
 def test_steps_from_top_to_bottom_lie_along_the_rows(tmp_path):

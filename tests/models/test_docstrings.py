@@ -9,13 +9,17 @@ import pytest
 import fastrnn.models
 
 MODULES = [
-    f"fastrnn.models.{module.name}" for module in pkgutil.iter_modules(fastrnn.models.__path__)
+    module.name for module in pkgutil.walk_packages(fastrnn.models.__path__, "fastrnn.models.")
 ]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings_run(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_modules_of_packages_inside_are_among_them():
+    assert "fastrnn.models.encoders.fusion" in MODULES
 
 
 def test_importing_loads_nothing_beyond_torch_and_numpy():

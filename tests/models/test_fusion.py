@@ -284,6 +284,11 @@ class TestBadInput:
                 ValueError,
                 "5 channels together, but .* 4",
             ),
+            (
+                {"stack": 2},
+                ValueError,
+                "stack is for encoder='lstm' only, got 2 with encoder='cnn-",
+            ),
             ({"width_factor": 16}, ValueError, "width_factor must be one of 1, 2, 4, 8 with 3"),
         ],
     )

@@ -13,6 +13,7 @@ from fastrnn.data import StripArrays, StripDigits, StripSubset
 from fastrnn.models import StripClassifier
 from fastrnn.reports import REPORT_FILES, write_run_report
 from fastrnn.reports.facts import run_facts
+from fastrnn.reports.mistakes import Mistake
 from fastrnn.reports.page import RunReport, render
 from fastrnn.training import (
     Trainer,
@@ -122,6 +123,26 @@ def test_a_model_without_mistakes_and_without_attention(trained, tmp_path: Path)
     text = write_run_report(tmp_path, model, result, train, easy, CONFIG).read_text()
     assert f"None: all {len(easy)} validation strips are right." in text
     assert not (tmp_path / "mistakes.png").exists()
+
+
+@pytest.mark.parametrize("in_files", [False, True])
+def test_mistakes_can_be_found_again(trained, in_files: bool) -> None:
+    model, result, train, validation = trained
+    mistakes = [Mistake(7, "a", "b", 0.9, "ann/<1>.png" if in_files else None)]
+    report = RunReport(
+        facts=run_facts(model, result, train, validation, CONFIG),
+        history=result.history,
+        evaluation=evaluate(model, validation),
+        mistakes=mistakes,
+        pictures={"curves": b"", "confusion": b"", "mistakes": b""},
+        files=Path("my/strips") if in_files else None,
+    )
+    text = render(report)
+    caption = "Files, in my/strips" if in_files else "Position among the validation strips"
+    assert f"<caption>{caption}</caption>" in text
+    name = "ann/&lt;1&gt;.png" if in_files else "strip 7"
+    assert text.count(name) == 2  # in the table, and in words beside the picture
+    assert ("strip 7" in text) != in_files
 
 
 @pytest.mark.parametrize("patience", [None, 3])
