@@ -15,6 +15,7 @@ import typer
 
 from fastrnn.cli.bundles import MODEL_HELP, bundle_folder, found_files
 from fastrnn.cli.errors import FAILURE, CommandError
+from fastrnn.cli.wording import as_typed
 from fastrnn.data import StripDecodeError, StripShards
 from fastrnn.data.groups import strip_path
 from fastrnn.data.shard_samples import holds_shards
@@ -104,7 +105,7 @@ class _Outcomes:
         for path, outcome in self._outcomes:
             if isinstance(outcome, StripDecodeError):
                 self.bad += 1
-                typer.secho(f"error: {outcome}", fg="red", err=True)
+                typer.secho(f"error: {as_typed(str(outcome))}", fg="red", err=True)
             else:
                 self.predicted += 1
                 yield path, outcome
