@@ -30,6 +30,7 @@ from fastrnn.data import (
     pixel_statistics,
     write_png,
 )
+from fastrnn.data.checks import counted
 from fastrnn.deploy import explain_file
 from fastrnn.explanation_plots import draw_explanation
 from fastrnn.models import CNNLSTMClassifier, EncoderClassifier, StripClassifier
@@ -175,7 +176,8 @@ def write_gallery(
             model, origin = EncoderClassifier.load(models[task.name]), ""
         else:
             model = task.train(train)
-            origin = f", trained on {len(train):,} strips in {task.training.epochs} epochs"
+            epochs = counted(task.training.epochs, "epoch")
+            origin = f", trained on {len(train):,} strips in {epochs}"
         predicted = predict_logits(model, test).argmax(1).numpy()
         share = float((predicted == test.targets).mean())
         size = sum(parameter.numel() for parameter in model.parameters())

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from fastrnn.data import StripDataset
+from fastrnn.data.checks import counted
 from fastrnn.models.bundle import BundledModel
 from fastrnn.training.callbacks import Callback
 from fastrnn.training.checkpoint import check_same, prepare_folder, write_atomically
@@ -314,8 +315,8 @@ def trial_line(trial: Trial) -> str:
         return f"trial {trial.number}: {settings}: failed: {trial.reason}"
     early = " (given up)" if trial.outcome == "pruned" else ""
     return (
-        f"trial {trial.number}: {settings}: accuracy {trial.accuracy:.1%}, {trial.epochs} epochs"
-        f"{early}, {trial.seconds:.1f} s"
+        f"trial {trial.number}: {settings}: accuracy {trial.accuracy:.1%}, "
+        f"{counted(trial.epochs, 'epoch')}{early}, {trial.seconds:.1f} s"
     )
 
 

@@ -13,6 +13,7 @@ from fastrnn.data import StripArrays, StripDigits, StripSubset
 from fastrnn.models import StripClassifier
 from fastrnn.reports import REPORT_FILES, write_run_report
 from fastrnn.reports.facts import run_facts
+from fastrnn.reports.mistakes import Mistake
 from fastrnn.reports.page import RunReport, render
 from fastrnn.training import (
     Trainer,
@@ -122,6 +123,20 @@ def test_a_model_without_mistakes_and_without_attention(trained, tmp_path: Path)
     text = write_run_report(tmp_path, model, result, train, easy, CONFIG).read_text()
     assert f"None: all {len(easy)} validation strips are right." in text
     assert not (tmp_path / "mistakes.png").exists()
+
+
+def test_a_single_mistake_and_a_single_epoch_are_one(trained) -> None:
+    model, result, train, validation = trained
+    report = RunReport(
+        facts=run_facts(model, result, train, validation, CONFIG),
+        history=result.history[:1],
+        evaluation=evaluate(model, validation),
+        mistakes=[Mistake(index=4, true="a", predicted="b", probability=0.9)],
+        pictures={"curves": b"", "confusion": b"", "mistakes": b""},
+    )
+    page = render(report)
+    assert "The validation strip that the model is surest of and wrong about" in page
+    assert "learning rate over 1 epoch." in page
 
 
 @pytest.mark.parametrize("patience", [None, 3])
