@@ -31,6 +31,7 @@ from fastrnn.data import (
     group_k_fold,
     pixel_statistics,
 )
+from fastrnn.data.checks import counted
 from fastrnn.deploy import FileExplanation
 from fastrnn.explanation_plots import draw_explanation
 from fastrnn.models import (
@@ -206,7 +207,8 @@ def write_gallery(
             model, origin = EncoderClassifier.load(models[task.name]), ""
         else:
             model = task.train(train)
-            origin = f", trained on {len(train):,} strips in {task.training.epochs} epochs"
+            epochs = counted(task.training.epochs, "epoch")
+            origin = f", trained on {len(train):,} strips in {epochs}"
         predicted = predict_logits(model, test).argmax(1).numpy()
         share = float((predicted == test.targets).mean())
         size = sum(parameter.numel() for parameter in model.parameters())

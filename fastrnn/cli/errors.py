@@ -2,6 +2,7 @@
 
 import errno
 
+from fastrnn.cli.wording import as_typed
 from fastrnn.data import StripDecodeError
 
 OK = 0
@@ -39,11 +40,18 @@ class CommandError(Exception):
 def describe(error: Exception) -> tuple[str, int]:
     """Return the one-line message and the exit code for an exception.
 
+    Arguments of Python are named as the options by which they are given.
+
     Examples
     --------
     >>> describe(ValueError("threshold is 2.0, but should be between 0 and 1"))
     ('threshold is 2.0, but should be between 0 and 1', 2)
     """
+    text, exit_code = _described(error)
+    return as_typed(text), exit_code
+
+
+def _described(error: Exception) -> tuple[str, int]:
     if isinstance(error, CommandError):
         return str(error), error.exit_code
     if isinstance(error, StripDecodeError):

@@ -18,6 +18,7 @@ from fastrnn.cli.reading import Reading
 from fastrnn.cli.reading_options import ReadingOptions
 from fastrnn.cli.runs import output_folder
 from fastrnn.cli.sources import only_labelled, open_source
+from fastrnn.data.checks import counted
 from fastrnn.models import EncoderClassifier
 from fastrnn.plots import draw_confusion
 from fastrnn.training import Evaluation
@@ -71,7 +72,7 @@ def evaluate(
     strips, _ = open_source(source, reading, split="test", size=test_size, labels=classifier.labels)
     labelled, unlabelled = only_labelled(strips)
     if unlabelled is not None:
-        typer.echo(f"{len(unlabelled):,} strips without a label are passed over", err=True)
+        typer.echo(f"{counted(len(unlabelled), 'strip')} without a label passed over", err=True)
     result = evaluate_model(classifier, labelled)
     report(result)
     figures = folder / "evaluation.json"
@@ -112,7 +113,7 @@ def report(result: Evaluation) -> None:
         console.print(_largest_confusions(result))
     console.print(
         f"Accuracy {result.accuracy:.2%}, macro F1 {result.macro_f1:.3f}, "
-        f"loss {result.loss:.4f}, {int(result.confusion.sum()):,} strips",
+        f"loss {result.loss:.4f}, {counted(int(result.confusion.sum()), 'strip')}",
         highlight=False,
     )
 

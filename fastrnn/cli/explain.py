@@ -17,6 +17,7 @@ from fastrnn.cli.errors import FAILURE, CommandError
 from fastrnn.cli.reading import files_reader
 from fastrnn.cli.reading_options import ReadingOptions
 from fastrnn.cli.runs import output_folder
+from fastrnn.cli.wording import as_typed
 from fastrnn.data import StripDecodeError
 from fastrnn.deploy import FileExplanation, explain_file
 from fastrnn.explanation_plots import draw_explanation
@@ -100,7 +101,7 @@ def explain(
             )
         except StripDecodeError as error:
             bad += 1
-            typer.secho(f"error: {error}", fg="red", err=True)
+            typer.secho(f"error: {as_typed(str(error))}", fg="red", err=True)
             continue
         picture = draw_explanation(folder / f"{name}.png", found)
         if json_:

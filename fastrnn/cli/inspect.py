@@ -1,4 +1,4 @@
-"""``fastrnn inspect``: what a folder of strips holds, and what is wrong with it."""
+"""``fastrnn inspect``: what a source of strips holds, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from rich.table import Table
 
 from fastrnn.cli.errors import FAILURE
 from fastrnn.cli.runs import output_folder
-from fastrnn.data.inspect import inspect_folder
-from fastrnn.data.report import DatasetReport, PartReport, counted
+from fastrnn.cli.wording import as_typed
+from fastrnn.data.checks import counted
+from fastrnn.data.inspect import inspect_source
+from fastrnn.data.report import DatasetReport, PartReport
 from fastrnn.plots import draw_report
 from fastrnn.training.checkpoint import write_atomically
 
@@ -25,18 +27,20 @@ _MOST_ROWS = 40  # classes; of more the largest and the smallest are shown
 
 
 def inspect(
-    folder: Annotated[
-        Path,
+    source: Annotated[
+        str,
         typer.Argument(
-            help="A folder with one folder of images per class, or with such folders called train, "
-            "validation and test.",
+            help="A folder with one folder of files per class, or with such folders called train, "
+            "validation and test; a CSV file with the columns path and label; or shards (a .tar or "
+            ".npz file, a folder of them, a pattern like 'train-{000..012}.tar'). Files are "
+            "images, sounds (WAV), videos, or pictures with depth maps.",
             show_default=False,
         ),
     ],
     against: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
-            help="Another such folder, whose images should not be in the first; may be repeated.",
+            help="Another such source, whose strips should not be in the first; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -53,16 +57,17 @@ def inspect(
         bool, typer.Option("--strict", help="Exit with 1 if there is any warning.")
     ] = False,
 ) -> None:
-    """Look through all images before training: classes, sizes, copies, damage.
+    """Look through all strips before training: classes, sizes, copies, damage.
 
-    Reads every image and warns of what a training would trip over: files that
-    can't be read, images that are in two parts or have two labels, blank ones,
+    Reads every file and warns of what a training would trip over: files that
+    can't be read, strips that are in two parts or have two labels, blank ones,
     classes with hardly any strips.
 
     [bold]Examples[/bold]
 
     fastrnn inspect strips/
-    fastrnn inspect strips/ --against test-strips/ --output runs/report
+    fastrnn inspect labels.csv --against test-strips/ --output runs/report
+    fastrnn inspect 'train-{000..012}.tar'
     fastrnn inspect strips/ --json --strict
     """
     report_folder = None if output is None else output_folder(output)
@@ -75,8 +80,8 @@ def inspect(
         disable=not sys.stderr.isatty(),
     ) as bar:
         task = bar.add_task("reading", total=None)
-        report = inspect_folder(
-            folder,
+        report = inspect_source(
+            source,
             against=against or (),
             on_strip=lambda done, total: bar.update(task, completed=done, total=total),
         )
@@ -88,7 +93,7 @@ def inspect(
     if report_folder is not None:
         figures = report_folder / "report.json"
         write_atomically(figures, lambda file: file.write(text.encode()))
-        picture = draw_report(report_folder / "report.png", report, title=str(folder))
+        picture = draw_report(report_folder / "report.png", report, title=source)
         typer.echo(f"Written: {figures}, {picture}", err=as_json)
     if strict and report.warnings:
         raise typer.Exit(FAILURE)
@@ -107,9 +112,8 @@ def show(report: DatasetReport) -> None:
     elif names:
         console.print(_classes_table(report.parts, names))
     for warning in report.warnings:
-        console.print(
-            f"[yellow]warning:[/yellow] {escape(warning)}", highlight=False, soft_wrap=True
-        )
+        words = escape(as_typed(warning))
+        console.print(f"[yellow]warning:[/yellow] {words}", highlight=False, soft_wrap=True)
     count = counted(len(report.warnings), "warning")
     console.print(count if report.warnings else "Nothing to warn of", highlight=False)
 
@@ -124,7 +128,7 @@ def _parts_table(parts: Sequence[PartReport]) -> Table:
         "classes": [f"{len(part.classes):,}" for part in parts],
         "columns": [_span(part.width_percentiles) for part in parts],
         "rows": [_most_frequent(part.heights) for part in parts],
-        "modes": [_most_frequent(part.modes) for part in parts],
+        "stored as": [_most_frequent(part.modes) for part in parts],
         "blank": [f"{len(part.blank):,}" for part in parts],
         "copies": [f"{part.copies:,}" for part in parts],
         "unreadable": [f"{len(part.unreadable):,}" for part in parts],

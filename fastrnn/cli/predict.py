@@ -19,6 +19,7 @@ from fastrnn.cli.devices import Device, chosen_device
 from fastrnn.cli.errors import FAILURE, CommandError
 from fastrnn.cli.reading import files_reader
 from fastrnn.cli.reading_options import ReadingOptions
+from fastrnn.cli.wording import as_typed
 from fastrnn.data import StripDecodeError, StripShards
 from fastrnn.data.groups import strip_path
 from fastrnn.data.shard_samples import holds_shards
@@ -120,7 +121,7 @@ class _Outcomes:
         for path, outcome in self._outcomes:
             if isinstance(outcome, StripDecodeError):
                 self.bad += 1
-                typer.secho(f"error: {outcome}", fg="red", err=True)
+                typer.secho(f"error: {as_typed(str(outcome))}", fg="red", err=True)
             else:
                 self.predicted += 1
                 yield path, outcome

@@ -20,6 +20,7 @@ from fastrnn.cli.reading import (
     settled,
     shortened,
 )
+from fastrnn.cli.wording import as_typed
 from fastrnn.data import (
     UNLABELLED,
     StripCache,
@@ -33,6 +34,7 @@ from fastrnn.data import (
 from fastrnn.data.composition import DIGIT
 from fastrnn.data.files import ImageReader
 from fastrnn.data.groups import groups_by_path
+from fastrnn.data.listing import listed_paths
 from fastrnn.data.npz_shards import stored_shape
 from fastrnn.data.reading import FileStrips
 from fastrnn.data.shard_samples import holds_shards, shard_paths
@@ -105,10 +107,10 @@ def open_unlabelled(source: str, reading: Reading, labels: Sequence[str]) -> Str
     else:
         reader = reader_for(path, reading)
         if path.is_file() and path.suffix.lower() == ".csv":
-            files = reader.open_manifest(path, on_error=reading.on_error)
+            paths = listed_paths(path, reading.on_error)
         else:
             paths = [path] if path.is_file() else reader.find(path)
-            files = reader.open_files(paths, on_error=reading.on_error)
+        files = reader.open_files(paths, on_error=reading.on_error)
         _report_skipped(files)
         strips = files
     everything = np.arange(len(strips))
@@ -206,7 +208,7 @@ def _open_files(path: Path, reading: Reading, labels: Sequence[str] | None) -> O
         what = "is a file, but not a CSV file" if path.exists() else "does not exist"
         raise CommandError(
             f"{path} {what}: give a folder with one folder of files per class, a CSV file with the "
-            f"columns path and label, shards (.tar, .npz), or {' or '.join(BUILT_IN)}"
+            f"columns path and label, shards (.tar, .npz), or a built-in one: {', '.join(BUILT_IN)}"
         )
     reader = reader_for(path, reading)
     open_ = reader.open_folder if path.is_dir() else reader.open_manifest
@@ -217,7 +219,7 @@ def _open_files(path: Path, reading: Reading, labels: Sequence[str] | None) -> O
 
 def _report_skipped(files: FileStrips | StripShards) -> None:
     for path, reason in files.skipped:
-        typer.secho(f"skipped {path}: {reason}", fg="yellow", err=True)
+        typer.secho(as_typed(f"skipped {path}: {reason}"), fg="yellow", err=True)
 
 
 def _limited(dataset: StripDataset, size: int | None, seed: int) -> StripDataset:

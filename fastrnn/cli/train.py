@@ -26,6 +26,7 @@ from fastrnn.cli.runs import (
 )
 from fastrnn.cli.sources import in_memory, only_labelled, open_source, split_off
 from fastrnn.data import StripDataset, require_classes
+from fastrnn.data.checks import counted
 from fastrnn.reports import REPORT_FILES, write_run_report
 from fastrnn.training import Trainer, TrainingConfig, TrainingResult
 from fastrnn.training.checks import check_training
@@ -130,8 +131,8 @@ def _labelled(strips: StripDataset) -> StripDataset:
     require_classes(labelled)
     if unlabelled is not None:
         typer.echo(
-            f"{len(unlabelled):,} strips without a label are passed over; "
-            "fastrnn self-train would use them",
+            f"{counted(len(unlabelled), 'strip')} without a label passed over; "
+            "fastrnn self-train takes such strips too",
             err=True,
         )
     return labelled

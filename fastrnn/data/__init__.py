@@ -15,7 +15,7 @@ from fastrnn.data.folds import group_k_fold, group_split, k_fold
 from fastrnn.data.frames import frames_to_strip, strip_to_frames
 from fastrnn.data.groups import groups_by_path
 from fastrnn.data.image import StripDecodeError
-from fastrnn.data.inspect import inspect_dataset, inspect_folder
+from fastrnn.data.inspect import inspect_dataset, inspect_source
 from fastrnn.data.loader import prefetched
 from fastrnn.data.manifest import StripAudioManifest, StripManifest
 from fastrnn.data.mixup import mixup_batch
@@ -88,7 +88,7 @@ __all__ = [
     "group_split",
     "groups_by_path",
     "inspect_dataset",
-    "inspect_folder",
+    "inspect_source",
     "k_fold",
     "label_split",
     "log_mel",

@@ -2,7 +2,9 @@
 
 import math
 import operator
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -117,3 +119,20 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     """Names for an error message, cut off after ``most``."""
     shown = ", ".join(repr(name) for name in names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown or "(none)"
+
+
+def as_path(name: str, value: Any) -> Path:
+    """``value`` as a path, or an error that names it."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} is {value!r}, but must be a path")
+    return Path(value)
+
+
+def counted(count: int, noun: str) -> str:
+    """Put a number before a noun.
+
+    >>> counted(1, "strip"), counted(1200, "strip"), counted(0, "class")
+    ('1 strip', '1,200 strips', '0 classes')
+    """
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"

@@ -10,7 +10,14 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fastrnn.data.checks import IntArray, check_labels, check_range, int_array, positive_int
+from fastrnn.data.checks import (
+    IntArray,
+    check_labels,
+    check_range,
+    counted,
+    int_array,
+    positive_int,
+)
 
 UNLABELLED = -1
 """The target of a strip whose class is not known."""
@@ -88,9 +95,8 @@ class StripDataset(Dataset[tuple[Tensor, int]], ABC):
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({len(self)} strips, height {self.height}, "
-            f"{self.channels} channel{'s' if self.channels > 1 else ''}, "
-            f"{len(self.labels)} classes)"
+            f"{type(self).__name__}({counted(len(self), 'strip')}, height {self.height}, "
+            f"{counted(self.channels, 'channel')}, {counted(len(self.labels), 'class')})"
         )
 
 
@@ -124,6 +130,5 @@ def require_classes(dataset: StripDataset) -> None:
     needed = "training needs labelled strips of at least two classes"
     if not len(found):
         raise ValueError(f"{needed}, found none: all {len(dataset)} strips are unlabelled")
-    raise ValueError(
-        f"{needed}, found one: {dataset.labels[int(found[0])]!r} ({int(counts[0])} strips)"
-    )
+    strips = counted(int(counts[0]), "strip")
+    raise ValueError(f"{needed}, found one: {dataset.labels[int(found[0])]!r} ({strips})")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from fastrnn.data.checks import check_labels, listed
+from fastrnn.data.checks import as_path, check_labels, listed
 from fastrnn.data.image import IMAGE_SUFFIXES
 from fastrnn.data.listing import read_manifest
 from fastrnn.data.video_decoding import VIDEO_SUFFIXES
@@ -57,7 +57,7 @@ def find_files(folder: str | os.PathLike[str], kind: FileKind) -> list[Path]:
     """
     if kind not in _SUFFIXES:
         raise ValueError(f"kind is {kind!r}, but must be {' or '.join(map(repr, _SUFFIXES))}")
-    folder = existing_folder(Path(folder))
+    folder = existing_folder(as_path("folder", folder))
     visible = _visible_files(folder)
     wanted = [path for path in visible if path.suffix.lower() in _SUFFIXES[kind]]
     others = []
@@ -115,7 +115,7 @@ def detect_kind(
     'sounds'
     >>> folder.cleanup()
     """
-    source = Path(source)
+    source = as_path("source", source)
     files = _files_of(source)
     kind = _common_kind(source, files, gif)
     if kind == "images" and depth_endings(files):
@@ -131,7 +131,7 @@ def depth_ending(source: str | os.PathLike[str]) -> str:
     ValueError
         If there are none, or they have different endings.
     """
-    source = Path(source)
+    source = as_path("source", source)
     found = sorted(depth_endings(_files_of(source)))
     if not found:
         raise ValueError(f"there are no depth maps such as a{_DEPTH}.png in {source}")
@@ -191,9 +191,9 @@ def _common_kind(source: Path, files: Sequence[Path], gif: Literal["images", "vi
     return gif if last is not None else "images"
 
 
-def images_in(folder: Path) -> list[Path]:
-    """Find images as `find_images` does; there may be none, and other files beside them."""
-    return [path for path in _visible_files(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+def files_in(folder: Path, kind: FileKind) -> list[Path]:
+    """Find files as `find_files` does; there may be none, and others beside them."""
+    return [path for path in _visible_files(folder) if path.suffix.lower() in _SUFFIXES[kind]]
 
 
 def _visible_files(folder: Path) -> list[Path]:

@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from fastrnn.data.audio import StripAudio
-from fastrnn.data.checks import OnError, ValueRange
+from fastrnn.data.checks import OnError, ValueRange, as_path
 from fastrnn.data.files import StripFiles
 from fastrnn.data.finding import class_files
 from fastrnn.data.finding import find_files as find_files
@@ -42,6 +41,7 @@ class StripFolder(StripFiles):
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from fastrnn.data import StripDigits, export_strips
     >>> folder = tempfile.TemporaryDirectory()
     >>> _ = export_strips(StripDigits("test", size=50), Path(folder.name) / "strips")
@@ -60,7 +60,7 @@ class StripFolder(StripFiles):
         on_error: OnError = "raise",
         labels: Sequence[str] | None = None,
     ) -> None:
-        self.root = Path(root)
+        self.root = as_path("root", root)
         paths, targets, names = class_files(self.root, "images", labels)
         super().__init__(
             paths,
@@ -101,6 +101,7 @@ class StripAudioFolder(StripAudio):
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> import numpy as np
     >>> from scipy.io import wavfile
     >>> folder = tempfile.TemporaryDirectory()
@@ -120,6 +121,6 @@ class StripAudioFolder(StripAudio):
         on_error: OnError = "raise",
         labels: Sequence[str] | None = None,
     ) -> None:
-        self.root = Path(root)
+        self.root = as_path("root", root)
         paths, targets, names = class_files(self.root, "sounds", labels)
         super().__init__(paths, targets=targets, labels=names, config=config, on_error=on_error)

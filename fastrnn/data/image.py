@@ -157,20 +157,27 @@ def read_image(
         return np.array(pixels.transpose(2, 0, 1), order="C")
 
 
-def read_unscaled(path: str | os.PathLike[str]) -> tuple[str, NDArray[np.uint8]]:
+def read_unscaled(
+    path: str | os.PathLike[str], file: IO[bytes] | None = None
+) -> tuple[str, NDArray[np.uint8]]:
     """Pillow's mode of an image file, and its pixels as uint8 ``[3, H, W]`` in its own size.
 
     What is more than eight bits, turned or transparent becomes what `read_image` makes of it.
+
+    Parameters
+    ----------
+    path, file
+        As for `read_image_size`.
 
     Raises
     ------
     StripDecodeError
         If the file is missing, empty, damaged or not an image.
     """
-    pixels = read_image(path, read_image_size(path)[1], 3)
-    if is_array_file(path):
+    pixels = read_image(path, read_image_size(path, file)[1], 3, file=file)
+    if file is None and is_array_file(path):
         return "array", pixels
-    with _reporting(path), _open(path) as image:
+    with _reporting(path, file), _open(path, file) as image:
         return image.mode, pixels
 
 
@@ -235,9 +242,12 @@ def _reporting(path: str | os.PathLike[str], file: IO[bytes] | None = None) -> I
         raise
     except FileNotFoundError as error:
         raise StripDecodeError(path, "the file does not exist") from error
+    except IsADirectoryError as error:
+        raise StripDecodeError(path, "is a folder, but must be a file") from error
     except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error and more
         if _is_empty(path, file):
-            raise StripDecodeError(path, "the file is empty") from error
+            empty = "the file is empty" if file is None else "its image is empty"
+            raise StripDecodeError(path, empty) from error
         if isinstance(error, UnidentifiedImageError):
             reason = "not an image, or in a format Pillow can't read"
             raise StripDecodeError(path, reason) from error

@@ -99,8 +99,10 @@ def _mapped(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
 
 def _read_header(file: IO[bytes]) -> tuple[int, ...]:
     version = np.lib.format.read_magic(file)
-    if version not in _HEADER_READERS:
+    if version == (3, 0):
         raise ValueError("the array has named fields, but an image has numbers")
+    if version not in _HEADER_READERS:
+        raise ValueError("it is damaged, or not an array of NumPy's")
     shape, _, dtype = _HEADER_READERS[version](file)
     if dtype.hasobject:
         raise ValueError("the array holds Python objects, which are never loaded")

@@ -4,9 +4,12 @@ import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
-from fastrnn.data.checks import OnError, check_labels, listed
+from fastrnn.data.checks import OnError, as_path, check_labels, listed
 from fastrnn.data.dataset import UNLABELLED
+
+_Lines: TypeAlias = list[tuple[int, str, str]]
 
 
 def listed_files(
@@ -16,23 +19,55 @@ def listed_files(
     on_error: OnError,
 ) -> tuple[list[Path], list[int], tuple[str, ...]]:
     """Files that a manifest lists, the target of each, and the labels."""
-    base = csv_path.parent if root is None else Path(root)
     lines = read_manifest(csv_path)
     found = sorted({label for _, _, label in lines if label})
     names = check_labels(found if labels is None else labels)
     target_of = {name: target for target, name in enumerate(names)} | {"": UNLABELLED}
-    paths: list[Path] = []
-    for line, path, label in lines:
-        where = f"{csv_path}, line {line}"
+    for line, _, label in lines:
         if label not in target_of:
-            raise ValueError(f"{where}: label {label!r} is not among {listed(names)}")
-        paths.append(base / path)
-        if on_error == "raise" and not paths[-1].exists():
-            raise FileNotFoundError(f"{where}: {paths[-1]} does not exist")
+            raise ValueError(
+                f"{csv_path}, line {line}: label {label!r} is not among {listed(names)}"
+            )
+    paths = _paths(csv_path, lines, root, on_error)
+    _check_one_label_each(csv_path, paths, lines)
     return paths, [target_of[label] for _, _, label in lines], names
 
 
-def read_manifest(path: Path) -> list[tuple[int, str, str]]:
+def listed_paths(csv_path: Path, on_error: OnError) -> list[Path]:
+    """Files that a manifest lists, whatever their labels are."""
+    return _paths(csv_path, read_manifest(csv_path), None, on_error)
+
+
+def _paths(
+    csv_path: Path, lines: _Lines, root: str | os.PathLike[str] | None, on_error: OnError
+) -> list[Path]:
+    base = csv_path.parent if root is None else as_path("root", root)
+    paths = [base / path for _, path, _ in lines]
+    for path, (line, _, _) in zip(paths, lines, strict=True):
+        if on_error == "raise" and not path.is_file():
+            where = f"{csv_path}, line {line}"
+            if path.is_dir():
+                raise IsADirectoryError(f"{where}: {path} is a folder, but must be a file")
+            if not path.exists():
+                raise FileNotFoundError(f"{where}: {path} does not exist")
+    return paths
+
+
+def _check_one_label_each(csv_path: Path, paths: Sequence[Path], lines: _Lines) -> None:
+    """Raise ValueError if a file has two labels; none, and the same one twice, are no other."""
+    seen: dict[Path, tuple[int, str]] = {}
+    for path, (line, _, label) in zip(paths, lines, strict=True):
+        if not label:
+            continue
+        first_line, first = seen.setdefault(path, (line, label))
+        if label != first:
+            raise ValueError(
+                f"{csv_path}, lines {first_line} and {line}: {path} is labelled {first!r} and "
+                f"{label!r}; a file has one label"
+            )
+
+
+def read_manifest(path: Path) -> _Lines:
     """Line number, path and label of each row."""
     if not path.exists():
         raise FileNotFoundError(f"manifest {path} does not exist")

@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from fastrnn.data.audio import StripAudio
-from fastrnn.data.checks import OnError, ValueRange
+from fastrnn.data.checks import OnError, ValueRange, as_path
 from fastrnn.data.files import StripFiles
 from fastrnn.data.listing import listed_files
 from fastrnn.data.spectrogram import LogMel
@@ -34,13 +33,14 @@ class StripManifest(StripFiles):
         If the CSV or a file that it lists does not exist.
     ValueError
         If a column is missing, a line is malformed, there are no lines, or a label is not among
-        ``labels``; names the line.
+        ``labels``, or a file has two labels; names the line.
     StripDecodeError
         As for `StripFiles`.
 
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from fastrnn.data import StripDigits, export_strips
     >>> folder = tempfile.TemporaryDirectory()
     >>> manifest = export_strips(StripDigits("test", size=50), Path(folder.name) / "strips")
@@ -60,7 +60,7 @@ class StripManifest(StripFiles):
         root: str | os.PathLike[str] | None = None,
         on_error: OnError = "raise",
     ) -> None:
-        self.csv_path = Path(csv_path)
+        self.csv_path = as_path("csv_path", csv_path)
         paths, targets, names = listed_files(self.csv_path, root, labels, on_error)
         super().__init__(
             paths,
@@ -95,12 +95,14 @@ class StripAudioManifest(StripAudio):
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> import numpy as np
     >>> from scipy.io import wavfile
     >>> folder = tempfile.TemporaryDirectory()
-    >>> wavfile.write(Path(folder.name) / "1.wav", 8000, np.zeros(4000, np.int16))
+    >>> for name in ("1.wav", "2.wav"):
+    ...     wavfile.write(Path(folder.name) / name, 8000, np.zeros(4000, np.int16))
     >>> manifest = Path(folder.name) / "sounds.csv"
-    >>> _ = manifest.write_text("path,label\n1.wav,yes\n1.wav,no\n")
+    >>> _ = manifest.write_text("path,label\n1.wav,yes\n2.wav,no\n")
     >>> StripAudioManifest(manifest)
     StripAudioManifest(2 strips, height 40, 1 channel, 2 classes)
     >>> folder.cleanup()
@@ -115,6 +117,6 @@ class StripAudioManifest(StripAudio):
         root: str | os.PathLike[str] | None = None,
         on_error: OnError = "raise",
     ) -> None:
-        self.csv_path = Path(csv_path)
+        self.csv_path = as_path("csv_path", csv_path)
         paths, targets, names = listed_files(self.csv_path, root, labels, on_error)
         super().__init__(paths, targets=targets, labels=names, config=config, on_error=on_error)

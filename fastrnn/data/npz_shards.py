@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from fastrnn.data.checks import IntArray, check_labels, check_range, int_array, listed
+from fastrnn.data.checks import IntArray, check_labels, check_range, counted, int_array, listed
 from fastrnn.data.image import StripDecodeError, scale_strip, scaled_width
 from fastrnn.data.shard_samples import MOST_CLASSES, Label, Sample, Shard
 
@@ -133,7 +133,7 @@ class NpzShard(Shard):
         _, channels, rows = strips.shape
         if channels != self.channels:
             raise ValueError(
-                f"strips have {channels} channels, but {self.channels} were asked for; "
+                f"strips have {counted(channels, 'channel')}, but {self.channels} were asked for; "
                 f"open it with channels={channels}"
             )
         return rows

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from fastrnn.data.checks import IntArray, OnError, int_array, positive_int
+from fastrnn.data.checks import IntArray, OnError, as_path, counted, int_array, positive_int
 from fastrnn.data.dataset import UNLABELLED, StripDataset
 from fastrnn.data.finding import FileKind, StripKind, class_files, find_files
 from fastrnn.data.image import StripDecodeError
@@ -131,7 +131,7 @@ class StripReader(ABC):
         self, root: str | os.PathLike[str], labels: Sequence[str] | None
     ) -> tuple[list[Path], list[int], tuple[str, ...]]:
         """Files in class folders, the target of each, and the labels; as `StripFolder`."""
-        return class_files(Path(root), self.files, labels)
+        return class_files(as_path("root", root), self.files, labels)
 
     def strips_among(self, paths: Iterable[Path]) -> list[Path]:
         """Leave out files that only belong to another one's strip."""
@@ -191,7 +191,7 @@ class StripReader(ABC):
         on_error: OnError = "raise",
     ) -> "FileStrips":
         """Open a CSV file with the columns ``path`` and ``label``; as `StripManifest`."""
-        paths, targets, names = listed_files(Path(csv_path), root, labels, on_error)
+        paths, targets, names = listed_files(as_path("csv_path", csv_path), root, labels, on_error)
         return self.open_files(paths, targets=targets, labels=names, on_error=on_error)
 
     def measured(
@@ -319,11 +319,11 @@ def measure_files(
     ValueError, TypeError
         If an argument is wrong, there are no files, or none that can be read.
     """
-    if isinstance(paths, (str, os.PathLike)):
+    if isinstance(paths, (str, os.PathLike)) or not isinstance(paths, Iterable):
         raise TypeError(f"paths is {paths!r}, but must be a sequence of files")
     if on_error not in ("raise", "skip"):
         raise ValueError(f'on_error is {on_error!r}, but must be "raise" or "skip"')
-    files = [Path(path) for path in paths]
+    files = [as_path(f"paths[{number}]", path) for number, path in enumerate(paths)]
     if not files:
         raise ValueError("paths is empty; give at least one file")
     wanted = int_array("targets", [UNLABELLED] * len(files) if targets is None else targets)
@@ -343,7 +343,7 @@ def measure_files(
             skipped.append((error.path, error.reason))
     if not kept:
         raise ValueError(
-            f"none of the {len(files)} files can be read; the first is "
+            f"none of {counted(len(files), 'file')} can be read; the first is "
             f"{skipped[0][0]}: {skipped[0][1]}"
         )
     return MeasuredFiles(

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fastrnn.data.checks import listed
+from fastrnn.data.checks import counted, listed
 
 Copies: TypeAlias = tuple[tuple["Copy", ...], ...]
 
@@ -127,7 +127,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What a set of strips is like, as `inspect_dataset` and `inspect_folder` find it.
+    """What a set of strips is like, as `inspect_dataset` and `inspect_source` find it.
 
     Attributes
     ----------
@@ -291,15 +291,6 @@ def _warnings_of_other_classes(first: PartReport, other: PartReport) -> Iterator
     for names, there, missing in ((theirs - ours, other, first), (ours - theirs, first, other)):
         if names:
             yield f"{_classes(sorted(names))} strips in {there.name}, but none in {missing.name}"
-
-
-def counted(count: int, noun: str) -> str:
-    """Put a number before a noun.
-
-    >>> counted(1, "strip"), counted(1200, "strip")
-    ('1 strip', '1,200 strips')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _are(count: int, noun: str) -> str:

@@ -116,6 +116,8 @@ def shard_paths(paths: ShardPaths) -> list[Path]:
     ...
     FileNotFoundError: shard train-000.tar does not exist
     """
+    if not isinstance(paths, str | os.PathLike | Iterable):
+        raise TypeError(f"paths is {paths!r}, but must be a path or a sequence of some")
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     found: dict[Path, None] = {}
     for item in given:

@@ -1,5 +1,6 @@
 """Tar shards in WebDataset's layout."""
 
+import contextlib
 import io
 import json
 import re
@@ -17,6 +18,7 @@ from fastrnn.data.image import (
     StripDecodeError,
     read_image,
     read_image_size,
+    read_unscaled,
     scaled_width,
 )
 from fastrnn.data.shard_samples import MOST_CLASSES, Label, Sample, Shard
@@ -57,13 +59,24 @@ class TarShard(Shard):
 
     def read(self, key: str, offset: int, size: int, *, verify: bool) -> NDArray[np.uint8]:
         """See `Shard.read`."""
+        with self._image(key, offset, size) as image:
+            return read_image(self.path, self.height, self.channels, file=image)
+
+    def read_stored(self, key: str, offset: int, size: int) -> tuple[str, NDArray[np.uint8]]:
+        """Read a sample in its own size; as `read_unscaled`."""
+        with self._image(key, offset, size) as image:
+            return read_unscaled(self.path, image)
+
+    @contextlib.contextmanager
+    def _image(self, key: str, offset: int, size: int) -> Iterator[io.BytesIO]:
+        """Bytes of a sample's image; an error inside names the sample."""
         with self.path.open("rb") as file:
             file.seek(offset)
-            image = io.BytesIO(file.read(size))
+            content = file.read(size)
         try:
-            return read_image(self.path, self.height, self.channels, file=image)
+            yield io.BytesIO(content)
         except StripDecodeError as error:
-            raise self.error(f"image {error.reason}", key) from error
+            raise self.error(error.reason, key) from error
 
     def _samples(
         self, tar: tarfile.TarFile, file: BinaryIO, widths: bool
@@ -98,7 +111,7 @@ class TarShard(Shard):
             label = _label(tar, group.only("label", group.labels))
             width = self._width(tar, image) if widths else None
         except StripDecodeError as error:
-            return self.error(f"image {error.reason}", group.key)
+            return self.error(error.reason, group.key)
         except ValueError as error:
             return self.error(str(error), group.key)
         return Sample(group.key, label, image.offset_data, image.size, width)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from fastrnn.data.checks import IntArray, OnError, positive_int
+from fastrnn.data.checks import IntArray, OnError, as_path, positive_int
 from fastrnn.data.finding import FileKind, StripKind, class_files, find_files
 from fastrnn.data.frames import FrameChoice, frames_to_strip
 from fastrnn.data.image import IMAGE_SUFFIXES, StripDecodeError
@@ -240,7 +240,7 @@ class StripVideo(FileStrips):
         **options
             As for `StripVideo`.
         """
-        paths, targets, names = class_files(Path(root), "videos", labels)
+        paths, targets, names = class_files(as_path("root", root), "videos", labels)
         return cls(paths, targets=targets, labels=names, **options)
 
     def read_strip(self, index: int) -> Tensor:

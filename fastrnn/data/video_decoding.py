@@ -151,6 +151,8 @@ def _reporting(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise StripDecodeError(path, "the file does not exist") from error
+    except IsADirectoryError as error:
+        raise StripDecodeError(path, "is a folder, but must be a file") from error
     except Exception as error:
         if Path(path).is_file() and Path(path).stat().st_size == 0:
             raise StripDecodeError(path, "the file is empty") from error

@@ -151,6 +151,8 @@ def _open(file: WavFile) -> Iterator[BinaryIO]:
         raise StripDecodeError(file_name(file), str(error)) from None
     except FileNotFoundError as error:
         raise StripDecodeError(file_name(file), "the file does not exist") from error
+    except IsADirectoryError as error:
+        raise StripDecodeError(file_name(file), "is a folder, but must be a file") from error
     except Exception as error:  # SciPy raises ValueError, struct.error, TypeError and more
         raise StripDecodeError(file_name(file), f"can't be decoded ({error})") from error
 

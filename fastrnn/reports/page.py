@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastrnn.data.checks import counted
 from fastrnn.reports import html
 from fastrnn.reports.facts import Facts
 from fastrnn.reports.mistakes import Mistake
@@ -116,9 +117,9 @@ def _curves(report: RunReport) -> Iterator[str]:
     yield html.element("h2", "Curves")
     first, last = report.history[0], report.history[-1]
     words = (
-        f"Loss, accuracy and learning rate over {len(report.history)} epochs. In training the loss "
-        f"goes from {first.loss:.3f} to {last.loss:.3f}, the accuracy from {first.accuracy:.1%} to "
-        f"{last.accuracy:.1%}."
+        f"Loss, accuracy and learning rate over {counted(len(report.history), 'epoch')}. In "
+        f"training the loss goes from {first.loss:.3f} to {last.loss:.3f}, the accuracy from "
+        f"{first.accuracy:.1%} to {last.accuracy:.1%}."
     )
     if first.validation_loss is not None and last.validation_loss is not None:
         words += (
@@ -199,9 +200,11 @@ def _mistakes(report: RunReport, strips: int) -> Iterator[str]:
     if not report.mistakes:
         yield html.element("p", f"None: all {strips:,} validation strips are right.")
         return
+    count = len(report.mistakes)
+    shown = "validation strip" if count == 1 else f"{count} validation strips"
     words = (
-        f"The {len(report.mistakes)} validation strips that the model is surest of and wrong "
-        f"about. A curve below a strip is the model's attention along it."
+        f"The {shown} that the model is surest of and wrong about. A curve below a "
+        f"strip is the model's attention along it."
     )
     yield html.element("p", words)
     listed = "; ".join(f"{m.name}, {m.true} for {m.predicted}" for m in report.mistakes)

@@ -12,7 +12,7 @@ from torch import nn
 
 from fastrnn.data import UNLABELLED, StripDataset, StripSubset, require_classes
 from fastrnn.data.augment import StripAugmented
-from fastrnn.data.checks import check_instance
+from fastrnn.data.checks import check_instance, counted
 from fastrnn.training.config import TrainingConfig
 from fastrnn.training.evaluation import check_num_classes, predict_logits
 
@@ -24,7 +24,7 @@ def check_labelled(name: str, dataset: StripDataset) -> None:
     unlabelled = np.flatnonzero(dataset.targets == UNLABELLED)
     if len(unlabelled):
         raise ValueError(
-            f"{name} has {len(unlabelled)} strips without a label (the first is number "
+            f"{name} has {counted(len(unlabelled), 'strip')} without a label (the first is number "
             f"{unlabelled[0]}); it should have labelled strips only"
         )
 

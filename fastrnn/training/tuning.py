@@ -14,6 +14,7 @@ import torch
 
 from fastrnn.data import StripDataset, StripDecodeError
 from fastrnn.data.augment import PRESETS
+from fastrnn.data.checks import counted
 from fastrnn.models.bundle import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -345,8 +346,8 @@ def trial_line(trial: Trial) -> str:
         return f"trial {trial.number}: {settings}: failed: {trial.reason}"
     early = " (given up)" if trial.outcome == "pruned" else ""
     return (
-        f"trial {trial.number}: {settings}: accuracy {trial.accuracy:.1%}, {trial.epochs} epochs"
-        f"{early}, {trial.seconds:.1f} s"
+        f"trial {trial.number}: {settings}: accuracy {trial.accuracy:.1%}, "
+        f"{counted(trial.epochs, 'epoch')}{early}, {trial.seconds:.1f} s"
     )
 
 

@@ -72,7 +72,7 @@ def test_says_what_the_model_is_and_how_good(written, task):
     text = (written / "page.md").read_text()
     share = re.search(
         r"## Blocks\n\nStrips with a block\. The model is a `StripClassifier` of [\d,]+ "
-        r"parameters, trained on 40 strips in 1 epochs\. It gets ([\d.]+)% of 30 test strips ",
+        r"parameters, trained on 40 strips in 1 epoch\. It gets ([\d.]+)% of 30 test strips ",
         text,
     )
     assert share is not None

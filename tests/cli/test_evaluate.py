@@ -31,8 +31,8 @@ def test_manifest_rows_without_a_label_are_passed_over(run, model_folder, strips
     manifest = tmp_path / "some.csv"
     manifest.write_text(f"path,label\n{image},0\n{image},\n{image},\n")
     outcome = run("evaluate", model_folder, manifest)
-    assert "2 strips without a label are passed over" in outcome.err
-    assert "1 strips" in outcome.out
+    assert "2 strips without a label passed over" in outcome.err
+    assert "1 strip" in outcome.out
 
 
 def test_uses_the_test_part_of_a_built_in_source(run, model_folder):

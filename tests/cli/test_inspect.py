@@ -2,8 +2,11 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
+
+from fastrnn.data import write_shards
 
 
 @pytest.fixture
@@ -69,8 +72,8 @@ def test_of_many_classes_the_largest_and_smallest_are_shown(run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "folder nowhere does not exist"),
-        (["test/0", "--against", "test/../test/0"], "folder test/../test/0 is given twice"),
+        (["nowhere"], "nowhere does not exist"),
+        (["test/0", "--against", "test/../test/0"], "test/../test/0 is given twice"),
         (["test", "--output", "test/0/000001.png"], "can't be written"),
     ],
 )
@@ -79,3 +82,18 @@ def test_bad_input_is_one_line_and_exit_code_2(run, leaky, tmp_path, words, mess
     outcome = run("inspect", *words)
     assert outcome.code == 2
     assert message in outcome.err
+
+
+def test_manifests_and_shards_are_sources_too(run, digits, strips_folder, tmp_path):
+    write_shards(digits, tmp_path / "shards", max_strips=25)
+    manifest = strips_folder / "manifest.csv"
+    outcome = run("inspect", manifest, "--against", "shards/strips-{000000..000001}.tar")
+    assert outcome.code == 0
+    assert f"40 strips are in both {manifest} and shards/strips-{{000000..000001}}" in outcome.out
+
+
+def test_warnings_name_options(run, tmp_path):
+    for label in "ab":
+        (tmp_path / "deep" / label).mkdir(parents=True)
+        np.save(tmp_path / "deep" / label / "1.npy", np.zeros((28, 40)))
+    assert "give --value-range LOW HIGH, the values" in run("inspect", "deep").out

@@ -188,7 +188,8 @@ def test_pictures_without_a_depth_map_are_taken_if_that_is_allowed(run, folder, 
     train = ["train", manifest, "-o", "out", "--depth-range", 900, 1300, *TINY]
     outcome = run(*train)
     assert outcome.code == 2
-    assert "alone.depth.png: the depth map of alone.png does not exist" in outcome.err
+    missing = "alone.depth.png: the depth map of alone.png does not exist"
+    assert f"{missing}; --allow-missing-depth allows that" in outcome.err
     assert run(*train, "--allow-missing-depth").code == 0
     assert run("predict", "out", tmp_path / "alone.png").code == 0
 
@@ -327,7 +328,7 @@ def test_bad_samples_of_a_shard_are_reported_and_the_others_classified(
     outcome = run("predict", model_folder, "shards")
     assert outcome.code == 1
     assert len(outcome.out.splitlines()) == 3
-    assert "sample '9': image the file is empty" in outcome.err
+    assert "sample '9': its image is empty" in outcome.err
     assert "1 of 3 files can't be read" in outcome.err
 
 
@@ -417,12 +418,12 @@ class TestWrongInput:
     @pytest.mark.parametrize(
         ("kind", "words", "message"),
         [
-            ("images", "--value-range 9 1", "value_range is (9.0, 1.0), but must be finite"),
-            ("depth", "--depth-range 9 9", "depth_range is (9.0, 9.0), but must be finite"),
+            ("images", "--value-range 9 1", "--value-range is (9.0, 1.0), but must be finite"),
+            ("depth", "--depth-range 9 9", "--depth-range is (9.0, 9.0), but must be finite"),
             ("depth", "", "depth by --depth-range NEAR FAR"),
             ("images", "--depth-range 1 9", "--depth-range is for pictures with depth maps, but"),
             ("images", "--mels 9", "--mels is for sounds and spoken digits, but"),
-            ("sounds", "--mels 400", "n_mels is 400, but a window"),
+            ("sounds", "--mels 400", "--mels is 400, but a window"),
             ("sounds", "--height 30", "--height is for images, videos, pictures with depth maps a"),
             ("images", "--max-frames 9", "--max-frames is for videos, but"),
             ("images", "--keep tail", "--keep says which part is taken, but neither"),

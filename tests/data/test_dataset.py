@@ -20,7 +20,7 @@ def test_index_out_of_range_is_an_error(make_strips, index):
 def test_repr_says_what_it_is(make_strips):
     assert (
         repr(make_strips([5], channels=3))
-        == "StripArrays(1 strips, height 4, 3 channels, 2 classes)"
+        == "StripArrays(1 strip, height 4, 3 channels, 2 classes)"
     )
 
 

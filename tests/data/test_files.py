@@ -65,7 +65,7 @@ def test_skip_leaves_out_what_cannot_be_decoded_and_says_so(tmp_path, save, dama
 
 
 def test_nothing_readable_is_an_error_even_when_skipping(damage):
-    with pytest.raises(ValueError, match=r"none of the 1 files can be read; .*bad\.png: not an"):
+    with pytest.raises(ValueError, match=r"none of 1 file can be read; .*bad\.png: not an"):
         StripFiles([damage("bad.png", "text")], on_error="skip")
 
 
@@ -90,6 +90,8 @@ def test_channels_choose_grey_or_rgb(tmp_path, noise):
     [
         ({"paths": []}, ValueError, "paths is empty; give at least one file"),
         ({"paths": "a.png"}, TypeError, "paths is 'a.png', but must be a sequence of files"),
+        ({"paths": None}, TypeError, "paths is None, but must be a sequence of files"),
+        ({"paths": [None]}, TypeError, r"paths\[0\] is None, but must be a path"),
         (
             {"on_error": "ignore"},
             ValueError,

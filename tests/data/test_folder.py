@@ -172,3 +172,9 @@ def test_images_and_videos_are_kept_apart_but_gif_is_both(tmp_path, save):
         ValueError, match=r"mixes images such as cat/1\.gif with videos such as cat/c"
     ):
         find_files(tmp_path, "images")
+
+
+@pytest.mark.parametrize("kind", [StripFolder, StripAudioFolder])
+def test_a_folder_is_a_path(kind):
+    with pytest.raises(TypeError, match="root is None, but must be a path"):
+        kind(None)

@@ -142,7 +142,7 @@ def test_damaged_file_is_reported_with_its_reason(damage, how, reason):
 def test_missing_file_and_folder_are_reported(tmp_path):
     with pytest.raises(StripDecodeError, match=r"none\.png: the file does not exist"):
         read_image_size(tmp_path / "none.png")
-    with pytest.raises(StripDecodeError, match="directory"):
+    with pytest.raises(StripDecodeError, match="is a folder, but must be a file"):
         read_image_size(tmp_path)
 
 

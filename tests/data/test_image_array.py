@@ -116,6 +116,12 @@ def test_other_files_are_not_taken_for_arrays(tmp_path):
         read_image_size(tmp_path / "b.npy")
 
 
+def test_an_unknown_version_is_damage(tmp_path):
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPYxx")
+    with pytest.raises(StripDecodeError, match=r"a\.npy: .*damaged, or not an array of NumPy's"):
+        read_image_size(tmp_path / "a.npy")
+
+
 def test_arrays_and_value_ranges_work_in_every_dataset_of_files(tmp_path, noise):
     deep = noise(28, 60).astype(np.uint16) * 4
     for name in ("cat", "dog"):

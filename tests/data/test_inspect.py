@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from fastrnn.data import StripArrays, StripFiles, StripMNIST, StripSubset
-from fastrnn.data.inspect import inspect_dataset, inspect_folder
+from fastrnn.data.inspect import inspect_dataset, inspect_source
 from fastrnn.data.shard_writing import write_shards
 from fastrnn.data.shards import StripShards
 
@@ -19,7 +19,7 @@ def folder(save, tmp_path):
 
 
 def test_sound_folder_is_counted_and_nothing_is_warned_of(folder):
-    report = inspect_folder(folder)
+    report = inspect_source(folder)
     (part,) = report.parts
     assert (part.name, part.strips, part.unlabelled) == ("data", 5, 0)
     assert part.classes == {"a": 3, "b": 2}
@@ -37,7 +37,7 @@ def test_sound_folder_is_counted_and_nothing_is_warned_of(folder):
 def test_report_goes_into_json(folder, damage):
     damage("data/a/bad.png", "text")
     shutil.copy(folder / "a/1.png", folder / "b/3.png")
-    report = inspect_folder(folder)
+    report = inspect_source(folder)
     stored = json.loads(json.dumps(report.as_json()))
     assert stored["parts"][0]["classes"] == {"a": 3, "b": 3}
     assert stored["warnings"] == list(report.warnings)
@@ -47,7 +47,7 @@ def test_report_goes_into_json(folder, damage):
 def test_unreadable_files_are_listed_with_reasons(folder, damage):
     damage("data/a/cut.png", "truncated")
     damage("data/b/text.png", "text")
-    report = inspect_folder(folder)
+    report = inspect_source(folder)
     (part,) = report.parts
     assert part.strips == 5
     assert [path.rpartition("/")[2] for path, _ in part.unreadable] == ["cut.png", "text.png"]
@@ -64,7 +64,7 @@ def test_copies_are_found_whatever_the_file_format(folder):
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     turned.transpose(Image.Transpose.ROTATE_180).save(folder / "a/turned.png", exif=exif)
-    report = inspect_folder(folder)
+    report = inspect_source(folder)
     groups = [[copy.name.rpartition("/")[2] for copy in group] for group in report.copies]
     assert groups == [["1.bmp", "1.png", "rgb.png"], ["2.png", "turned.png"]]
     assert report.parts[0].copies == 3
@@ -82,12 +82,12 @@ def test_one_other_pixel_or_shape_is_no_copy(tmp_path, noise):
         changed[3, number] ^= 1
         Image.fromarray(changed).save(tmp_path / f"a/{number}.png")
     Image.fromarray(pixels.reshape(30, 28)).save(tmp_path / "a/turned.png")
-    assert inspect_folder(tmp_path).copies == ()
+    assert inspect_source(tmp_path).copies == ()
 
 
 def test_copies_with_another_label_are_contradictions(folder):
     shutil.copy(folder / "a/1.png", folder / "b/other.png")
-    report = inspect_folder(folder)
+    report = inspect_source(folder)
     ((first, second),) = report.contradictions
     assert (first.label, second.label) == ("a", "b")
     assert report.warnings[1] == (
@@ -111,7 +111,7 @@ def test_blank_strips_are_of_one_colour(tmp_path, folder):
     with Image.open(folder / "a/dot.png") as image:
         image.putpixel((49, 27), 8)
         image.save(folder / "a/dot.png")
-    report = inspect_folder(folder)
+    report = inspect_source(folder)
     assert [name.rpartition("/")[2] for name in report.parts[0].blank] == ["black.png", "green.png"]
     assert report.warnings[0].startswith("2 strips are blank (all pixels alike) in data, for inst")
 
@@ -127,7 +127,7 @@ class TestParts:
         return tmp_path / "split"
 
     def test_folders_called_like_parts_are_parts_training_first(self, parts):
-        report = inspect_folder(parts)
+        report = inspect_source(parts)
         assert [part.name for part in report.parts] == ["train", "val", "test"]
         assert [part.classes for part in report.parts] == [{"a": 2, "b": 2}] * 3
         assert report.warnings == ()
@@ -135,7 +135,7 @@ class TestParts:
     def test_strips_in_two_parts_are_found(self, parts):
         for number in range(2):
             shutil.copy(parts / f"train/a/{number}.png", parts / f"test/a/x{number}.png")
-        report = inspect_folder(parts)
+        report = inspect_source(parts)
         assert report.shared == (("train", "test", 2),)
         assert [part.copies for part in report.parts] == [0, 0, 0]
         (warning,) = report.warnings
@@ -148,7 +148,7 @@ class TestParts:
         for number in range(2):
             save(f"split/test/zebra/{number}.png")
             save(f"split/train/yak/{number}.png")
-        assert inspect_folder(parts).warnings == (
+        assert inspect_source(parts).warnings == (
             "class 'yak' has strips in train, but none in val",
             "class 'zebra' has strips in test, but none in train",
             "class 'yak' has strips in train, but none in test",
@@ -156,14 +156,14 @@ class TestParts:
 
     def test_other_folders_are_parts_too(self, parts, folder):
         (folder / "b/1.png").write_bytes((parts / "val/b/1.png").read_bytes())
-        report = inspect_folder(parts / "train", against=[parts / "val", folder])
+        report = inspect_source(parts / "train", against=[parts / "val", folder])
         names = [str(path) for path in (parts / "train", parts / "val", folder)]
         assert [part.name for part in report.parts] == names
         assert report.shared == ((names[1], names[2], 1),)
 
     def test_parts_beside_other_folders_are_classes_with_a_warning(self, parts, save):
         save("split/zoo/1.png")
-        report = inspect_folder(parts)
+        report = inspect_source(parts)
         assert list(report.parts[0].classes) == ["test", "train", "val", "zoo"]
         assert report.warnings[0] == (
             f"'test', 'train', 'val' in {parts} look like parts of the data, but are taken for "
@@ -174,7 +174,7 @@ class TestParts:
 def test_folder_of_images_alone_is_unlabelled(save, tmp_path):
     save("pool/1.png")
     save("pool/2.png")
-    report = inspect_folder(tmp_path / "pool")
+    report = inspect_source(tmp_path / "pool")
     assert (report.parts[0].unlabelled, report.parts[0].classes) == (2, {})
     assert report.parts[0].imbalance is None
     assert report.warnings == ()
@@ -184,7 +184,7 @@ def test_what_training_passes_over_or_takes_for_a_class_is_warned_of(folder, sav
     save("data/stray.png")
     save("data/unlabelled/1.png")
     (folder / "empty").mkdir()
-    report = inspect_folder(folder)
+    report = inspect_source(folder)
     assert report.parts[0].classes == {"a": 3, "b": 2, "empty": 0}
     assert report.parts[0].unlabelled == 1
     assert report.warnings == (
@@ -249,27 +249,31 @@ def test_strips_in_shards_are_named_by_shard_and_key(tmp_path, noise):
 
 def test_nothing_readable_is_a_report_too(damage, tmp_path):
     damage("data/a/1.png", "text")
-    report = inspect_folder(tmp_path / "data")
+    report = inspect_source(tmp_path / "data")
     assert (report.width_edges, report.parts[0].width_percentiles) == ((), {})
     assert report.parts[0].strips == 0
 
 
 def test_progress_is_told(folder):
     steps = []
-    inspect_folder(folder, on_strip=lambda done, total: steps.append((done, total)))
+    inspect_source(folder, on_strip=lambda done, total: steps.append((done, total)))
     assert steps == [(number, 5) for number in range(1, 6)]
 
 
-def test_folders_that_cannot_be_inspected_are_named(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
-        inspect_folder(tmp_path / "nowhere")
-    with pytest.raises(NotADirectoryError, match=r"1\.png is a file, but must be a folder"):
-        inspect_folder(folder / "a/1.png")
+def test_sources_that_cannot_be_inspected_are_named(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist: give a folder"):
+        inspect_source(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"1\.png is a file, but not a CSV file: give a folder"):
+        inspect_source(folder / "a/1.png")
+    with pytest.raises(FileNotFoundError, match=r"shard .*none\.tar does not exist"):
+        inspect_source(tmp_path / "none.tar")
+    with pytest.raises(TypeError, match="source is None, but must be a path"):
+        inspect_source(None)
     with pytest.raises(ValueError, match=r"data/\.\./data is given twice"):
-        inspect_folder(folder, against=[folder / "../data"])
+        inspect_source(folder, against=[folder / "../data"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"there are no images in .*empty"):
-        inspect_folder(tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"folder .*empty is empty"):
+        inspect_source(tmp_path / "empty")
     with pytest.raises(ValueError, match="datasets is empty"):
         inspect_dataset({})
 

@@ -89,6 +89,31 @@ def test_missing_file_is_an_error_or_skipped(manifest):
     assert strips.skipped[0][1] == "the file does not exist"
 
 
+def test_a_file_with_two_labels_is_an_error_that_names_both_lines(manifest):
+    rows = "path,label\ns/1.png,a\ns/2.png,b\n./s/1.png,b\n"
+    message = r"csv, lines 2 and 4: .*1\.png is labelled 'a' and 'b'; a file has one label"
+    with pytest.raises(ValueError, match=message):
+        StripManifest(manifest(rows))
+
+
+def test_a_file_may_be_listed_again_with_its_label_or_without(manifest):
+    strips = StripManifest(manifest("path,label\ns/1.png,a\ns/1.png,a\ns/1.png,\n"))
+    assert strips.targets.tolist() == [0, 0, -1]
+
+
+def test_a_row_that_is_a_folder_is_an_error_that_names_the_line_or_skipped(manifest):
+    path = manifest("path,label\ns/1.png,a\ns,b\n")
+    with pytest.raises(IsADirectoryError, match=r"csv, line 3: .*s is a folder, but must be a fil"):
+        StripManifest(path)
+    assert StripManifest(path, on_error="skip").skipped[0][1] == "is a folder, but must be a file"
+
+
+def test_a_manifest_is_a_path():
+    for kind in (StripManifest, StripAudioManifest):
+        with pytest.raises(TypeError, match="csv_path is None, but must be a path"):
+            kind(None)
+
+
 def test_missing_manifest_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"manifest .*none\.csv does not exist"):
         StripManifest(tmp_path / "none.csv")

@@ -179,7 +179,7 @@ def test_skip_leaves_out_bad_samples_and_keeps_the_numbers_of_the_others(write_t
     for _ in range(2):  # the second time lists nothing anew
         assert contents(stream, shuffle=False) == [[1, 4]]
         assert [(path.name, reason.split(" (")[0]) for path, reason in stream.skipped] == [
-            ("a.tar", "sample '0': image can't be decoded"),
+            ("a.tar", "sample '0': can't be decoded"),
             ("b.tar", "not a tar file"),
             ("c.tar", "sample '0': has no label"),
             ("c.tar", "sample '2': label 'z' is not among 'a'"),
@@ -207,7 +207,7 @@ def test_damaged_pixels_raise_when_they_are_met(write_tar, png):
     members = [("0.png", png()), ("0.txt", b"a"), ("1.png", cut[: len(cut) // 2]), ("1.txt", b"a")]
     strips = iter(ShardStream(write_tar("a.tar", members)))
     next(strips)
-    with pytest.raises(StripDecodeError, match=r"a\.tar: sample '1': image can't be decoded"):
+    with pytest.raises(StripDecodeError, match=r"a\.tar: sample '1': can't be decoded"):
         next(strips)
 
 

@@ -92,8 +92,8 @@ def test_opening_reads_image_headers_only(monkeypatch, write_tar, png):
         ([("k.png", None), ("k.jpg", None), ("k.txt", b"a")], r"has 2 images: k\.png and k\.jpg"),
         ([("k.png", None), ("k.txt", b"a"), ("k.cls", b"0")], r"has 2 labels: k\.txt and k\.cls"),
         ([("k.png", None), ("k.txt", b"a"), ("k.txt", b"a")], r"has 2 labels: k\.txt and k\.txt"),
-        ([("k.png", b"no"), ("k.txt", b"a")], "image not an image"),
-        ([("k.png", b""), ("k.txt", b"a")], "image the file is empty"),
+        ([("k.png", b"no"), ("k.txt", b"a")], "not an image"),
+        ([("k.png", b""), ("k.txt", b"a")], "its image is empty"),
         ([("k.png", None), ("k.txt", b"\xff")], "label is not UTF-8"),
         ([("k.png", None), ("k.cls", b"cat")], "label 'cat' is not a class number"),
         ([("k.png", None), ("k.cls", b"1.5")], "label '1.5' is not a class number"),
@@ -246,5 +246,5 @@ def test_damaged_pixels_raise_when_asked_for(write_tar, png):
     members = [("1.png", content[: len(content) // 2]), ("1.txt", b"a"), ("2.png", content)]
     strips = StripShards(write_tar("a.tar", [*members, ("2.txt", b"a")]))
     assert strips[1][0].shape == (1, 28, 200)
-    with pytest.raises(StripDecodeError, match=r"a\.tar: sample '1': image can't be decoded"):
+    with pytest.raises(StripDecodeError, match=r"a\.tar: sample '1': can't be decoded"):
         strips[0]

@@ -193,7 +193,7 @@ def test_numbers_beyond_single_precision_are_refused():
 def test_missing_file_and_folder_are_reported(tmp_path):
     with pytest.raises(StripDecodeError, match=r"none\.wav: the file does not exist"):
         read_wav_header(tmp_path / "none.wav")
-    with pytest.raises(StripDecodeError, match="directory"):
+    with pytest.raises(StripDecodeError, match="is a folder, but must be a file"):
         read_wav(tmp_path, 8000)
 
 

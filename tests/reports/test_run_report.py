@@ -145,6 +145,20 @@ def test_mistakes_can_be_found_again(trained, in_files: bool) -> None:
     assert ("strip 7" in text) != in_files
 
 
+def test_a_single_mistake_and_a_single_epoch_are_one(trained) -> None:
+    model, result, train, validation = trained
+    report = RunReport(
+        facts=run_facts(model, result, train, validation, CONFIG),
+        history=result.history[:1],
+        evaluation=evaluate(model, validation),
+        mistakes=[Mistake(index=4, true="a", predicted="b", probability=0.9)],
+        pictures={"curves": b"", "confusion": b"", "mistakes": b""},
+    )
+    page = render(report)
+    assert "The validation strip that the model is surest of and wrong about" in page
+    assert "learning rate over 1 epoch." in page
+
+
 @pytest.mark.parametrize("patience", [None, 3])
 def test_early_stopping_is_said_to_flatter(trained, patience: int | None) -> None:
     model, result, train, validation = trained
