@@ -54,6 +54,7 @@ OPTIONS = {name: flag(name) for name in _SAME} | {
 _PHRASES = {
     "value_range=(low, high)": "--value-range LOW HIGH",
     'missing="zeros"': "--allow-missing-depth",
+    'missing_picture="zeros"': "--allow-missing-picture",
     'on_error="skip"': "--skip-bad",
     "with balanced_sampling": "with --balanced",
     "resume=True": "--resume",
@@ -68,9 +69,10 @@ _CHANNELS = re.compile(r"; open it with channels=\d+")
 _NAMES = "|".join(OPTIONS)
 _COMPOUND = "|".join(name for name in OPTIONS if "_" in name)
 _CHOSEN = re.compile(rf"(?<![\w/.-])({_NAMES})='([\w+-]+)'")
-# A single word is an argument only where a message, or a part of it, begins.
+# A single word is an argument only where a message, or a part of it, begins. What --set chose,
+# and what a trial of a tuning failed of, keeps the name that it was given by.
 _NAMED = re.compile(
-    rf"((?:^|(?<=[:;(] )|(?<=but ))(?:{_NAMES})|(?<![\w/.'-])(?:{_COMPOUND}))"
+    rf"(?<!--set )(?<!failed: )((?:^|(?<=[:;(] )|(?<=but ))(?:{_NAMES})|(?<![\w/.'-])(?:{_COMPOUND}))"
     r"(?= (?:is|has|must|needs|with)\b)"
 )
 _NOT_GIVEN = re.compile(r"(--[a-z-]+) is None\b")

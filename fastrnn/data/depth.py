@@ -120,8 +120,7 @@ class DepthReader(StripReader):
             return None
         raise StripDecodeError(
             path,
-            f'the depth map of {picture.name} does not exist; missing="zeros" '
-            "(--allow-missing-depth) allows that",
+            f'the depth map of {picture.name} does not exist; missing="zeros" allows that',
         )
 
     def is_depth(self, path: Path) -> bool:
@@ -146,8 +145,7 @@ class DepthReader(StripReader):
             )
         raise StripDecodeError(
             path,
-            'a depth map is read without its picture by missing_picture="zeros" '
-            "(--allow-missing-picture) only",
+            'a depth map is read without its picture by missing_picture="zeros" only',
         )
 
     def lacks_picture(self, path: Path) -> bool:

@@ -79,7 +79,7 @@ def test_share_that_is_none(digits, labelled):
     [
         ([], "all 40 strips of {folder} have a label: give others by --unlabelled"),
         (["--labelled", 41], "--labelled is 41, but only 40 strips have a label"),
-        (["--labelled", 20, "--threshold", 1.5], "threshold is 1.5, it should be at least 0"),
+        (["--labelled", 20, "--threshold", 1.5], "--threshold is 1.5, it should be at least 0"),
         (["--unlabelled", "nowhere"], "folder nowhere does not exist"),
     ],
 )
