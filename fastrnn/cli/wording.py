@@ -72,7 +72,8 @@ _CHOSEN = re.compile(rf"(?<![\w/.-])({_NAMES})='([\w+-]+)'")
 # A single word is an argument only where a message, or a part of it, begins. What --set chose,
 # and what a trial of a tuning failed of, keeps the name that it was given by.
 _NAMED = re.compile(
-    rf"(?<!--set )(?<!failed: )((?:^|(?<=[:;(] )|(?<=but ))(?:{_NAMES})|(?<![\w/.'-])(?:{_COMPOUND}))"
+    r"(?<!--set )(?<!failed: )"
+    rf"((?:^|(?<=[:;(] )|(?<=but ))(?:{_NAMES})|(?<![\w/.'-])(?:{_COMPOUND}))"
     r"(?= (?:is|has|must|needs|with)\b)"
 )
 _NOT_GIVEN = re.compile(r"(--[a-z-]+) is None\b")
