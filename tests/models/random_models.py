@@ -93,11 +93,13 @@ def own_settings(draw: st.DrawFn, name: str) -> Settings:
     if name == "StripCNN":
         return {"depth": draw(st.integers(0, 2)), "kernel_size": draw(st.sampled_from([1, 3]))}
     modalities = draw(st.sampled_from([[("rgb", 3), ("depth", 1)], [("a", 1), ("b", 2), ("c", 1)]]))
+    encoder = draw(st.sampled_from(ENCODERS))
     return {
         "in_channels": 4,
         "modalities": modalities,
         "fusion": draw(st.sampled_from(FUSIONS)),
-        "encoder": draw(st.sampled_from(ENCODERS)),
+        "encoder": encoder,
+        "stack": draw(st.integers(1, 3)) if encoder == "lstm" else 1,
         "modality_dropout": draw(SHARES),
     }
 
