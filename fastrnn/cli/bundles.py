@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fastrnn.cli.errors import CommandError
-from fastrnn.data.depth import DepthReader
 from fastrnn.data.reading import StripReader
 from fastrnn.models import EncoderClassifier
 from fastrnn.models.bundle import CONFIG_FILE
@@ -42,10 +41,5 @@ def found_files(
         )
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            found += reader.find(path)
-        elif isinstance(reader, DepthReader) and reader.lacks_picture(path):
-            found.append(path)  # reading it says so, where that is not allowed
-        else:
-            found += reader.strips_among([path])
+        found += reader.find(path) if path.is_dir() else reader.strips_of(path)
     return found

@@ -135,6 +135,12 @@ class DepthReader(StripReader):
         pictured = self._pictured({path.parent for path in paths if self.is_depth(path)})
         return [path for path in paths if self._depth_place(path) not in pictured]
 
+    def strips_of(self, path: Path) -> list[Path]:
+        """See `StripReader.strips_of`; of a depth map without a picture, itself."""
+        if self._lacks_picture(path):
+            return [path]  # reading it says so, where that is not allowed
+        return super().strips_of(path)
+
     def _read_alone(self, path: Path) -> bool:
         """Whether a file is a depth map to be read by itself; an error if that is not allowed."""
         if not self.is_depth(path) or self.missing_picture == "zeros":
@@ -148,7 +154,7 @@ class DepthReader(StripReader):
             'a depth map is read without its picture by missing_picture="zeros" only',
         )
 
-    def lacks_picture(self, path: Path) -> bool:
+    def _lacks_picture(self, path: Path) -> bool:
         """Whether a file is a depth map that has no picture."""
         return self.is_depth(path) and self._depth_place(path) not in self._pictured({path.parent})
 

@@ -137,6 +137,10 @@ class StripReader(ABC):
         """Leave out files that only belong to another one's strip."""
         return list(paths)
 
+    def strips_of(self, path: Path) -> list[Path]:
+        """Give the strips that a file makes which is asked for by its name."""
+        return self.strips_among([path])
+
     def open_files(
         self,
         paths: Iterable[str | os.PathLike[str]],

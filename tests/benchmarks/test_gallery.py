@@ -122,10 +122,10 @@ def test_a_model_of_no_task_is_a_usage_error(word, capsys):
 
 def test_the_stored_page_is_whole_and_small():
     text = gallery.PAGE.read_text()
+    not_drawn_yet = ("rgbd", "gestures")
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
-    assert titles
-    assert {*titles} <= {task.title for task in gallery.TASKS}
+    assert titles == [task.title for task in gallery.TASKS if task.name not in not_drawn_yet]
     paths = [gallery.PAGE.parent / path for _, _, path in LINK.findall(text)]
     assert len(paths) == text.count("![")
     assert {*paths} == {*gallery.IMAGES.glob("*.png")}
-    assert sum(path.stat().st_size for path in paths) < 900_000
+    assert sum(path.stat().st_size for path in paths) < 500_000

@@ -161,8 +161,8 @@ def test_of_a_folder_only_depth_maps_without_a_picture_are_strips_of_their_own(p
     assert strips.targets.tolist() == [0, 0, 1]
     assert [bool(strips[k][0][:-1].any()) for k in range(3)] == [True, False, False]
     reader = strips.reader
-    assert reader.lacks_picture(strips.paths[1])
-    assert not reader.lacks_picture(tmp_path / "cat" / "1.depth.png")
+    assert reader.strips_of(strips.paths[1]) == [strips.paths[1]]
+    assert reader.strips_of(tmp_path / "cat" / "1.depth.png") == []
 
 
 def test_the_picture_has_its_own_size_and_depth_is_scaled_to_it(pair):
