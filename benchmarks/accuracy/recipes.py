@@ -103,7 +103,7 @@ _STRIPS = TrainingConfig(
 _CONV = replace(_STRIPS, epochs=6, learning_rate=3e-3)
 _CONV_ALONE = replace(_CONV, epochs=4)
 _SMALL = replace(
-    _STRIPS, epochs=30, learning_rate=5e-3, ema_decay=0.99, max_padded_steps=4096, augment=None
+    _STRIPS, epochs=30, learning_rate=3e-3, ema_decay=0.99, max_padded_steps=4096, augment=None
 )
 _SPOKEN = replace(_SMALL, augment=_SPEECH)
 
