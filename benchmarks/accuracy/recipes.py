@@ -86,6 +86,10 @@ class Recipe:
 _HANDWRITING = StripAugmentation(
     shift_rows=1.5, stretch=0.1, scale=0.08, slant=10, contrast=0.1, background=0
 )
+# For models that do not yet fit what they are trained on.
+_LITTLE = StripAugmentation(
+    shift_rows=1, stretch=0.05, scale=0.05, slant=6, contrast=0.05, background=0
+)
 _DIGIT = StripAugmentation(shift_rows=2, shift_columns=2, stretch=0.12, scale=0.12, slant=12)
 _SPEECH = StripAugmentation(
     shift_rows=2, stretch=0.15, cutouts=2, cutout_share=0.08, brightness=0.08, noise=8
@@ -98,16 +102,16 @@ _STRIPS = TrainingConfig(
     weight_decay=0.05,
     label_smoothing=0.05,
     ema_decay=0.998,
-    augment=_HANDWRITING,
+    augment=_LITTLE,
 )
-_CONV = replace(_STRIPS, epochs=6, learning_rate=3e-3)
+_CONV = replace(_STRIPS, epochs=6, learning_rate=3e-3, augment=_HANDWRITING)
 _CONV_ALONE = replace(_CONV, epochs=4)
 _SMALL = replace(
     _STRIPS, epochs=30, learning_rate=3e-3, ema_decay=0.99, max_padded_steps=4096, augment=None
 )
 _SPOKEN = replace(_SMALL, augment=_SPEECH)
 
-_LSTM_96 = {"hidden_size": 96, "stack": 2, "dropout": 0.1}
+_LSTM_96 = {"hidden_size": 96, "stack": 2, "dropout": 0.0}
 _FUSED = {"hidden_size": 48, "conv_channels": (16, 32, 48), "conv_features": 64, "dropout": 0.2}
 
 
