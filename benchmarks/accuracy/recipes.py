@@ -110,9 +110,12 @@ _SMALL = replace(
     _STRIPS, epochs=30, learning_rate=3e-3, ema_decay=0.99, max_padded_steps=4096, augment=None
 )
 _SPOKEN = replace(_SMALL, augment=_SPEECH)
+# Which way the depth goes is learned in a jump, which may take a higher rate hundreds of steps.
+_MODALITIES = replace(_SMALL, epochs=10, learning_rate=7e-4, weight_decay=0.01, label_smoothing=0.0)
 
 _LSTM_96 = {"hidden_size": 96, "stack": 2, "dropout": 0.0}
-_FUSED = {"hidden_size": 48, "conv_channels": (16, 32, 48), "conv_features": 64, "dropout": 0.2}
+_SMALL_FRONT = {"hidden_size": 48, "conv_channels": (16, 32, 48), "conv_features": 64}
+_FUSED = _SMALL_FRONT | {"pooling": "mean+max", "dropout": 0.0}
 
 
 def _on_strips(
@@ -130,7 +133,7 @@ def _on_strips(
 
 def _fused(name: str) -> Recipe:
     settings = {**_FUSED, "fusion": name}
-    return Recipe("rgbd", f"{name} fusion", FusionClassifier, settings, _SMALL)
+    return Recipe("rgbd", f"{name} fusion", FusionClassifier, settings, _MODALITIES)
 
 
 RECIPES: tuple[Recipe, ...] = (
@@ -163,13 +166,13 @@ RECIPES: tuple[Recipe, ...] = (
     _fused("early"),
     _fused("middle"),
     _fused("late"),
-    Recipe("rgb", "cnn-lstm", CNNLSTMClassifier, _FUSED, _SMALL),
-    Recipe("depth", "cnn-lstm", CNNLSTMClassifier, _FUSED, _SMALL),
+    Recipe("rgb", "cnn-lstm", CNNLSTMClassifier, _FUSED, _MODALITIES),
+    Recipe("depth", "cnn-lstm", CNNLSTMClassifier, _FUSED, _MODALITIES),
     Recipe(
         "gestures",
         "cnn-lstm on frames",
         CNNLSTMClassifier,
-        {"frames": True, "frame_width": GestureClips.frame_width, **_FUSED},
-        replace(_SMALL, augment=_CLIP),
+        {"frames": True, "frame_width": GestureClips.frame_width, "dropout": 0.2, **_SMALL_FRONT},
+        replace(_SMALL, learning_rate=1e-3, augment=_CLIP),
     ),
 )

@@ -160,7 +160,12 @@ Epochs: TypeAlias = Annotated[
     int, typer.Option(min=1, help="Passes over the strips.", rich_help_panel=_TRAINING)
 ]
 LearningRate: TypeAlias = Annotated[
-    float, typer.Option(help="Highest learning rate (AdamW).", rich_help_panel=_TRAINING)
+    float | None,
+    typer.Option(
+        help="Highest learning rate (AdamW).",
+        show_default="0.005 for --model lstm, 0.001 for the others",
+        rich_help_panel=_TRAINING,
+    ),
 ]
 Schedule: TypeAlias = Annotated[
     ScheduleOption,

@@ -18,7 +18,7 @@ from fastrnn.cli.builtin_sources import is_built_in
 from fastrnn.cli.devices import Device, chosen_device
 from fastrnn.cli.errors import CommandError
 from fastrnn.cli.model_options import ModelOptions
-from fastrnn.cli.models import build_model
+from fastrnn.cli.models import build_model, default_learning_rate
 from fastrnn.cli.reading import Reading
 from fastrnn.cli.reading_options import ReadingOptions
 from fastrnn.cli.runs import (
@@ -116,7 +116,7 @@ def self_train(
             rich_help_panel="Training",
         ),
     ] = None,
-    learning_rate: opt.LearningRate = 5e-3,
+    learning_rate: opt.LearningRate = None,
     weight_decay: opt.WeightDecay = 0.01,
     batch_columns: opt.BatchColumns = 6000,
     device: Device = "auto",
@@ -136,6 +136,8 @@ def self_train(
     fastrnn self-train strip-mnist --train-size 6000 --labelled 600
     """
     place = chosen_device(device)
+    if learning_rate is None:
+        learning_rate = default_learning_rate(model_options.model)
     training = TrainingConfig(
         epochs=epochs,
         learning_rate=learning_rate,

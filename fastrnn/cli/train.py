@@ -11,7 +11,7 @@ from fastrnn.cli import options as opt
 from fastrnn.cli.devices import Device, chosen_device
 from fastrnn.cli.errors import CommandError
 from fastrnn.cli.model_options import ModelOptions
-from fastrnn.cli.models import build_model
+from fastrnn.cli.models import build_model, default_learning_rate
 from fastrnn.cli.reading import Reading
 from fastrnn.cli.reading_options import ReadingOptions
 from fastrnn.cli.runs import (
@@ -50,7 +50,7 @@ def train(
     validation_share: opt.ValidationShare = 0.1,
     group_regex: opt.GroupRegex = None,
     epochs: opt.Epochs = 20,
-    learning_rate: opt.LearningRate = 5e-3,
+    learning_rate: opt.LearningRate = None,
     schedule: opt.Schedule = opt.ScheduleOption.COSINE,
     patience: opt.Patience = None,
     weight_decay: opt.WeightDecay = 0.01,
@@ -82,6 +82,8 @@ def train(
     fastrnn train scans/ --model fusion --rgb --depth-range 500 4500
     """
     place = chosen_device(device)
+    if learning_rate is None:
+        learning_rate = default_learning_rate(model_options.model)
     config = TrainingConfig(
         epochs=epochs,
         learning_rate=learning_rate,

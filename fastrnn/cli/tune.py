@@ -25,7 +25,7 @@ from fastrnn.cli.reading import Reading
 from fastrnn.cli.reading_options import ReadingOptions
 from fastrnn.cli.runs import augmentation, describe_strips, next_steps, output_folder
 from fastrnn.cli.sources import in_memory, only_labelled, open_source, split_off
-from fastrnn.cli.tune_space import about_trials, search_space
+from fastrnn.cli.tune_space import about_trials, default_space, search_space
 from fastrnn.cli.workers import StopWithParent, Worker, is_worker, workers
 from fastrnn.data import StripDataset, require_classes
 from fastrnn.data.augment import PRESETS
@@ -39,7 +39,6 @@ from fastrnn.training.tuning import Build, Tuner, TuningResult
 from fastrnn.tuning_plots import draw_trials
 
 _SEARCH = "Search"
-_DEFAULT_SPACE = ("hidden_size=32,64,128", "num_layers=1,2", "learning_rate=0.003,0.01")
 _DEFAULT_TRIALS = 20
 _MOST_ROWS = 20
 
@@ -64,7 +63,7 @@ def tune(
             "several parts in parentheses: 'conv_channels=(8,16),(16,32)'. Any setting of the "
             "model or the training; model=lstm,cnn-lstm tries models, augment=none,light,strong "
             "random changes of the strips. May be repeated.",
-            show_default=" ".join(_DEFAULT_SPACE),
+            show_default=" ".join(default_space(ModelName.LSTM)) + ", others with --model",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -120,7 +119,7 @@ def tune(
     """  # noqa: E501
     place = chosen_device(device)
     config = TrainingConfig(epochs=epochs, max_padded_steps=batch_columns, seed=seed)
-    space = search_space(settings or _DEFAULT_SPACE, model, config)
+    space = search_space(settings or default_space(model), model, config)
     if trials is not None and search is SearchName.GRID:
         raise CommandError("--trials is for --search optuna; a grid tries every combination")
     if validation_share == 0:

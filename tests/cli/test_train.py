@@ -65,6 +65,19 @@ def test_options_against_rare_classes_and_for_speed_reach_the_training(
     assert (settings["class_weights"], settings["augment"]) == ("sqrt", None)
 
 
+def test_convolutions_learn_at_a_lower_rate_unless_one_is_given(run, strips_folder, tmp_path):
+    for number, (words, rate) in enumerate(
+        [
+            (("--model", "lstm"), 5e-3),
+            (("--model", "cnn-lstm", "--set", "conv_channels=(2,2)"), 1e-3),
+            (("--model", "cnn", "--set", "conv_channels=(2,2)", "--learning-rate", 0.02), 0.02),
+        ]
+    ):
+        folder = f"out{number}"
+        assert run("train", strips_folder, "-o", folder, "--epochs", 1, *words).code == 0
+        assert settings_of(tmp_path / folder)["learning_rate"] == rate
+
+
 @pytest.mark.parametrize(("ink", "paper"), [(255, 0), (20, 250)])
 def test_strips_are_moved_about_on_their_own_background(ink, paper):
     strips = np.full((3, 28, 90), paper, np.uint8)

@@ -9,7 +9,10 @@ import pytest
 import fastrnn
 from fastrnn.cli import workers
 from fastrnn.cli.errors import BAD_INPUT, FAILURE
+from fastrnn.cli.models import ModelName, known_settings
+from fastrnn.cli.tune_space import default_space, search_space
 from fastrnn.models import load_bundle
+from fastrnn.training import TrainingConfig
 
 SMALL = ("--epochs", 1, "--set", "hidden_size=2,3", "--set", "learning_rate=0.01")
 
@@ -31,6 +34,13 @@ def test_the_best_model_the_table_and_the_picture_are_written(run, strips_folder
     assert (tmp_path / "out" / "trials.png").stat().st_size > 5000
     # What it names can be used at once.
     assert run("evaluate", "out", strips_folder, "-o", "judged").code == 0
+
+
+@pytest.mark.parametrize("model", ModelName)
+def test_every_model_has_a_space_of_its_own(model):
+    space = search_space(default_space(model), model, TrainingConfig())
+    assert set(space) - set(known_settings(model)) == {"learning_rate"}
+    assert len(space) == 3
 
 
 def test_models_are_compared(run, strips_folder, tmp_path):
