@@ -86,10 +86,6 @@ class Recipe:
 _HANDWRITING = StripAugmentation(
     shift_rows=1.5, stretch=0.1, scale=0.08, slant=10, contrast=0.1, background=0
 )
-# For models that do not yet fit what they are trained on.
-_LITTLE = StripAugmentation(
-    shift_rows=1, stretch=0.05, scale=0.05, slant=6, contrast=0.05, background=0
-)
 _DIGIT = StripAugmentation(shift_rows=2, shift_columns=2, stretch=0.12, scale=0.12, slant=12)
 _SPEECH = StripAugmentation(
     shift_rows=2, stretch=0.15, cutouts=2, cutout_share=0.08, brightness=0.08, noise=8
@@ -102,18 +98,27 @@ _STRIPS = TrainingConfig(
     weight_decay=0.05,
     label_smoothing=0.05,
     ema_decay=0.998,
-    augment=_LITTLE,
+    augment=_HANDWRITING,
 )
-_CONV = replace(_STRIPS, epochs=6, learning_rate=3e-3, augment=_HANDWRITING)
+_CONV = replace(_STRIPS, epochs=6, learning_rate=3e-3)
 _CONV_ALONE = replace(_CONV, epochs=4)
 _SMALL = replace(
     _STRIPS, epochs=30, learning_rate=3e-3, ema_decay=0.99, max_padded_steps=4096, augment=None
 )
-_SPOKEN = replace(_SMALL, augment=_SPEECH)
+_SPOKEN = replace(_SMALL, epochs=20, learning_rate=2e-3, augment=_SPEECH)
 # Which way the depth goes is learned in a jump, which may take a higher rate hundreds of steps.
 _MODALITIES = replace(_SMALL, epochs=10, learning_rate=7e-4, weight_decay=0.01, label_smoothing=0.0)
 
-_LSTM_96 = {"hidden_size": 96, "stack": 2, "dropout": 0.0}
+_LSTM_96 = {"hidden_size": 96, "stack": 2, "dropout": 0.1}
+# With attention, what tells words apart is a part of them, and that differs between speakers.
+_WORDS = {
+    "hidden_size": 32,
+    "conv_channels": (16, 32, 32),
+    "conv_features": 32,
+    "width_factor": 2,
+    "pooling": "last",
+    "dropout": 0.3,
+}
 _SMALL_FRONT = {"hidden_size": 48, "conv_channels": (16, 32, 48), "conv_features": 64}
 _FUSED = _SMALL_FRONT | {"pooling": "mean+max", "dropout": 0.0}
 
@@ -162,7 +167,7 @@ RECIPES: tuple[Recipe, ...] = (
         0.989,
     ),
     Recipe("spoken-digits", "lstm", StripClassifier, {"dropout": 0.3}, _SPOKEN),
-    Recipe("spoken-digits", "cnn-lstm", CNNLSTMClassifier, {"dropout": 0.3}, _SPOKEN, target=0.85),
+    Recipe("spoken-digits", "cnn-lstm", CNNLSTMClassifier, _WORDS, _SPOKEN, target=0.85),
     _fused("early"),
     _fused("middle"),
     _fused("late"),
