@@ -10,6 +10,7 @@ from .recipes import RECIPES, Recipe
 from .results import ACCURACY_FILE, Row, row
 from .tasks import TASKS
 
+_DRAWN_WITH = {"rgb": "rgbd", "depth": "rgbd"}
 CURVES_FILE = ROOT / "docs" / "images" / "learning-curves.png"
 
 
@@ -88,37 +89,47 @@ def _notes(cells: dict[str, Any]) -> str:
 
 
 def draw_curves() -> None:
-    """Draw the accuracy on the test strips over the epochs, a panel per task."""
+    """Draw the error on the test strips over the epochs, a panel per task."""
     from matplotlib.figure import Figure
 
     cells = load(ACCURACY_FILE)
-    tasks = list(dict.fromkeys(recipe.task for recipe in RECIPES if row(recipe, cells)))
-    if not tasks:
+    panels: dict[str, list[tuple[str, Row]]] = {}
+    for recipe in RECIPES:
+        if stored := row(recipe, cells):
+            task = _DRAWN_WITH.get(recipe.task, recipe.task)
+            name = recipe.name if task == recipe.task else TASKS[recipe.task].title
+            panels.setdefault(task, []).append((name, stored))
+    if not panels:
         return
     columns = 3
-    figure = Figure(figsize=(12, 3 * -(-len(tasks) // columns)), dpi=90, layout="constrained")
-    panels = figure.subplots(-(-len(tasks) // columns), columns, squeeze=False).flat
-    for panel, task in zip(panels, tasks, strict=False):
-        panel.set_title(TASKS[task].title, fontsize=10)
-        for recipe in (recipe for recipe in RECIPES if recipe.task == task):
-            _draw_runs(panel, recipe, row(recipe, cells))
-        panel.set_xlabel("epoch", fontsize=8)
-        panel.set_ylabel("error on test strips, %", fontsize=8)
-        panel.set_yscale("log")
-        panel.grid(alpha=0.3, which="both")
-        panel.legend(fontsize=8)
-    for panel in list(panels)[len(tasks) :]:
-        panel.axis("off")
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(12, 3 * lines), dpi=90, layout="constrained")
+    places = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for place, (task, rows) in zip(places, panels.items(), strict=False):
+        _draw_panel(place, TASKS[task].title, rows)
+    for place in places[len(panels) :]:
+        place.axis("off")
     CURVES_FILE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(CURVES_FILE, metadata={"Software": None})
 
 
-def _draw_runs(panel: Any, recipe: Recipe, stored: Row | None) -> None:
-    if stored is None:
-        return
-    colour = f"C{[r.name for r in RECIPES if r.task == recipe.task].index(recipe.name)}"
-    for number, run in enumerate(stored.runs):
-        errors = [100 * (1 - epoch[3]) for epoch in run["curve"]]
-        epochs = range(1, len(errors) + 1)
-        label = recipe.name if number == 0 else None
-        panel.plot(epochs, errors, color=colour, label=label, linewidth=1.2)
+def _draw_panel(panel: Any, title: str, rows: list[tuple[str, Row]]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for number, (name, stored) in enumerate(rows):
+        for seed, run in enumerate(stored.runs):
+            errors = [100 * (1 - epoch[3]) for epoch in run["curve"]]
+            epochs = range(1, len(errors) + 1)
+            label = name if seed == 0 else None
+            panel.plot(epochs, errors, color=f"C{number}", label=label, linewidth=1.2)
+    panel.set_title(title, fontsize=10)
+    panel.set_xlabel("epoch", fontsize=8)
+    panel.set_ylabel("error on test strips, %", fontsize=8)
+    panel.set_yscale("log")
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter("{x:g}")
+    panel.yaxis.set_minor_formatter(NullFormatter())
+    panel.tick_params(which="both", labelsize=7)
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.grid(alpha=0.3, which="both")
+    panel.legend(fontsize=8)
