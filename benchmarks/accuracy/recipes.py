@@ -136,9 +136,10 @@ def _on_strips(
     )
 
 
-def _fused(name: str) -> Recipe:
+def _fused(name: str, epochs: int = _MODALITIES.epochs) -> Recipe:
     settings = {**_FUSED, "fusion": name}
-    return Recipe("rgbd", f"{name} fusion", FusionClassifier, settings, _MODALITIES)
+    training = replace(_MODALITIES, epochs=epochs)
+    return Recipe("rgbd", f"{name} fusion", FusionClassifier, settings, training)
 
 
 RECIPES: tuple[Recipe, ...] = (
@@ -168,7 +169,7 @@ RECIPES: tuple[Recipe, ...] = (
     ),
     Recipe("spoken-digits", "lstm", StripClassifier, {"dropout": 0.3}, _SPOKEN),
     Recipe("spoken-digits", "cnn-lstm", CNNLSTMClassifier, _WORDS, _SPOKEN, target=0.85),
-    _fused("early"),
+    _fused("early", epochs=20),  # both cues lie over each other, and the second one comes late
     _fused("middle"),
     _fused("late"),
     Recipe("rgb", "cnn-lstm", CNNLSTMClassifier, _FUSED, _MODALITIES),
