@@ -79,10 +79,13 @@ def _notes(cells: dict[str, Any]) -> str:
     torch_versions = sorted({run["environment"]["torch"] for run in runs})
     return (
         "Accuracy on the test part, mean and standard deviation over the seeds; training time is "
-        "that of one run, without tests in between (runs on 1 thread went two at a time). Steps "
-        "per second are those of training on typical batches, with this package's LSTM and with "
-        "`torch.nn.LSTM` (packed where lengths vary), measured in turns. Settings were chosen on "
-        "strips held out of the training part. "
+        "that of one run, without tests in between (runs on 1 thread went two or three at a "
+        "time). Steps per second are those of training on typical batches, with this package's "
+        "LSTM and with `torch.nn.LSTM` (packed where lengths vary), measured in turns. "
+        "Settings were chosen on strips held out of the training part, but for two: that "
+        "StripMNIST's LSTM keeps its augmentation and dropout, and the epochs of early fusion, "
+        "followed runs on the test part; of spoken digits a second speaker was held out, "
+        "who is tested on in another fold. "
         f"{', '.join(machines)}, torch {', '.join(torch_versions)}. Measured by `python -m "
         "benchmarks.accuracy`, stored in `benchmarks/results/accuracy.json`."
     )

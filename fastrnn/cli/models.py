@@ -45,8 +45,8 @@ _MODALITIES = {2: (("grey", 1), ("depth", 1)), 4: (("rgb", 3), ("depth", 1))}
 
 def default_learning_rate(name: ModelName) -> float:
     """Learning rate at which a model learns from a few thousand strips, if none is given."""
-    # At 3e-3 and above, the first steps may make all features of a convolutional front nearly the
-    # same along the strip, and so they stay for hundreds of steps.
+    # At high rates, the first steps may make the features of a convolutional front nearly the same
+    # all along the strip, and so they stay for hundreds of steps.
     return 5e-3 if name is ModelName.LSTM else 1e-3
 
 

@@ -19,11 +19,10 @@ _MODEL = "model"
 
 def default_space(model: ModelName) -> tuple[str, ...]:
     """Return what is tried if nothing is said, as the command line would have it."""
-    if model is ModelName.LSTM:
-        return ("hidden_size=32,64,128", "num_layers=1,2", "learning_rate=0.003,0.01")
+    rates = "0.003,0.01" if model is ModelName.LSTM else "0.0005,0.002"
     if model is ModelName.CNN:
-        return ("conv_features=64,96,128", "dropout=0.1,0.3", "learning_rate=0.0005,0.002")
-    return ("hidden_size=32,64,128", "num_layers=1,2", "learning_rate=0.0005,0.002")
+        return ("conv_features=64,96,128", "dropout=0.1,0.3", f"learning_rate={rates}")
+    return ("hidden_size=32,64,128", "num_layers=1,2", f"learning_rate={rates}")
 
 
 def search_space(settings: Sequence[str], model: ModelName, config: TrainingConfig) -> SearchSpace:

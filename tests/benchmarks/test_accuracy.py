@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import speed, table
 from benchmarks.accuracy.recipes import RECIPES, Recipe
-from benchmarks.accuracy.results import row
+from benchmarks.accuracy.results import ACCURACY_FILE, row
 from benchmarks.accuracy.tasks import TASKS, Task
 from benchmarks.claims import claimed
 from benchmarks.results_file import load, store
@@ -153,3 +154,17 @@ def test_models_of_strip_mnist_have_at_most_200_000_parameters() -> None:
         if recipe.task.startswith("strip-mnist"):
             parameters = sum(p.numel() for p in recipe.build(strips).parameters())
             assert parameters <= 200_000, recipe.key
+
+
+def test_a_task_has_one_panel_of_curves_and_no_place_is_left_empty(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    monkeypatch.setattr(table, "CURVES_FILE", tmp_path / "curves.png")
+    table.draw_curves()
+    panels = [axes for axes in drawn[0].axes if axes.axison]
+    assert all(panel.lines for panel in panels)
+    stored = {recipe.task for recipe in RECIPES if row(recipe, load(ACCURACY_FILE))}
+    titles = [panel.get_title() for panel in panels]
+    assert sorted(titles) == sorted(TASKS[task].title for task in stored - {"rgb", "depth"})
