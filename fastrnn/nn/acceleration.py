@@ -203,6 +203,8 @@ def _reason_against_kernels(module: nn.Module) -> str | None:
     if unknown := [str(device) for device in devices if device.type not in _DEVICES]:
         return f"it is on {unknown[0]}; fastrnn runs on {' and '.join(_DEVICES)}"
     problem = _typical_problem(module, tensors[0])
+    if dispatch.merges_projection(problem):
+        return None
     step_by_step = dispatch.BACKENDS[-1]
     fast = [backend for backend in dispatch.BACKENDS if backend is not step_by_step]
     if any(considers(backend, problem) for backend in fast):

@@ -17,6 +17,7 @@ from fastrnn.recurrence.backends import (
     TritonBackend,
 )
 from fastrnn.recurrence.problem import Problem
+from fastrnn.recurrence.rewriting import can_merge_projection
 from fastrnn.recurrence.trial import Run
 
 BACKEND_VARIABLE = "FASTRNN_BACKEND"
@@ -128,6 +129,23 @@ def select(problem: Problem, name: str | None = None) -> Backend:
     if _is_tried(problem):
         return _selector.choose(problem)
     return next(backend for backend in BACKENDS if considers(backend, problem))
+
+
+def merges_projection(problem: Problem, name: str | None = None) -> bool:
+    """Whether a layer runs with its projection merged into its recurrent weights.
+
+    The CPU's kernels have no projection. On a GPU cuDNN has one, whose recurrence is smaller.
+
+    Parameters
+    ----------
+    problem : Problem
+        The call.
+    name : str, optional
+        Force this backend; see `select`. The last one of `BACKENDS` needs no merging.
+    """
+    if problem.device.type != "cpu" or not can_merge_projection(problem):
+        return False
+    return forced_backend(name) != BACKENDS[-1].name
 
 
 def is_decided(problem: Problem) -> bool:

@@ -8,7 +8,6 @@ formula registered with the operator.
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,12 +16,14 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from fastrnn.recurrence import dispatch
+from fastrnn.recurrence.autocast import autocast, no_autocast
 from fastrnn.recurrence.backends.base import Backend, OutputGrads, WantedGrads
 from fastrnn.recurrence.backends.eager import reference_gradients
 from fastrnn.recurrence.backends.memory import run_or_raise_memory_error
 from fastrnn.recurrence.checkpoint import Checkpointed
 from fastrnn.recurrence.problem import LayerArgs, Problem, check_like, leaves_nothing_out
 from fastrnn.recurrence.reference import lstm_reference
+from fastrnn.recurrence.rewriting import projected, uncoupled, with_merged_projection
 from fastrnn.recurrence.trial_calls import Call, Results, named_results
 
 _ARGS = (
@@ -79,19 +80,9 @@ def _runner(backend: str, problem: Problem) -> Backend | Checkpointed:
     return Checkpointed(chosen) if problem.checkpoint_every else chosen
 
 
-def _no_autocast(x: Tensor) -> AbstractContextManager[None]:
-    """Shut out autocast: torch's products would round to 16 bits, and answer in them."""
-    kind = x.device.type
-    return torch.autocast(kind, enabled=False) if _has_autocast(kind) else nullcontext()
-
-
-def _has_autocast(kind: str) -> bool:
-    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-
-
 def _forward(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     problem, args, backend = _described(inputs)
-    with _no_autocast(args.x):
+    with no_autocast(args.x):
         run = _runner(backend, problem).forward
         y, h_n, c_n, reserve = run_or_raise_memory_error(run, problem, args)
     return y, h_n, c_n, reserve
@@ -108,7 +99,7 @@ def _backward(
     runner = _runner(backend, problem)
     if not _checked.here:
         _check_results(problem, args.x, y, reserve, runner, output_grads)
-    with _no_autocast(args.x):
+    with no_autocast(args.x):
         grads = run_or_raise_memory_error(
             runner.backward, problem, args, y, reserve, output_grads, WantedGrads(*wanted)
         )
@@ -173,7 +164,7 @@ class _Recording(NamedTuple):
 
     @classmethod
     def of(cls, backend: Backend, args: LayerArgs) -> _Recording:
-        with torch.enable_grad(), _no_autocast(args.x):
+        with torch.enable_grad(), no_autocast(args.x):
             leaves = args.map(lambda t: t.detach().requires_grad_(t.requires_grad))
             problem = Problem.from_args(leaves, training=True)
             return cls(leaves, backend.forward(problem, leaves)[:3])
@@ -224,13 +215,13 @@ class _Lstm(torch.autograd.Function):
         has_steps = grad_y is not None and grad_y.shape[0] > 0
         output_grads = (grad_y if has_steps else None, *grads_of_state)
         if torch.is_grad_enabled():  # gradients of gradients: only the reference has them
-            with _no_autocast(y):
+            with no_autocast(y):
                 grads: tuple[Tensor | None, ...] = reference_gradients(
                     LayerArgs(*tensors), OutputGrads(*output_grads), wanted, create_graph=True
                 )
         elif ctx.recording is not None:
             # Kept for one backward only, like torch's own buffers; a second one runs forward again.
-            with _no_autocast(y):
+            with no_autocast(y):
                 grads = ctx.recording.gradients(output_grads, wanted)
             ctx.recording = None
         else:
@@ -335,13 +326,15 @@ def lstm_layer(
     BackendError
         If the forced backend cannot run the call.
     """
-    args = _autocast(args)
+    args = autocast(args)
     if _is_transformed():
         Problem.from_args(args, training=True)
         y, h_n, c_n = _reference(args)
         return (y[:0] if last_state_only else y), h_n, c_n
     training = torch.is_grad_enabled() and _asks_for_gradients(args)
     problem = Problem.from_args(args, training=training, last_state_only=last_state_only)
+    if dispatch.merges_projection(problem, backend):
+        return _run_merged(args, backend, last_state_only, checkpoint_every)
     if leaves_nothing_out(args.lengths, problem.seq_len):
         args, problem = args._replace(lengths=None), replace(problem, variable_length=False)
     if "coupled_gates" in problem.variants and problem.device.type != "cpu":
@@ -360,6 +353,19 @@ def lstm_layer(
     return (y[:0] if last_state_only else y), h_n, c_n
 
 
+def _run_merged(
+    args: LayerArgs, backend: str | None, last_state_only: bool, checkpoint_every: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    with no_autocast(args.x):
+        outputs = lstm_layer(
+            with_merged_projection(args),
+            backend,
+            last_state_only=last_state_only,
+            checkpoint_every=checkpoint_every,
+        )
+        return projected(outputs, args)
+
+
 def _segment_length(problem: Problem, checkpoint_every: int | None) -> int:
     """Give the steps of a segment, or 0 where the layer runs as a whole."""
     if checkpoint_every is None:
@@ -371,36 +377,11 @@ def _segment_length(problem: Problem, checkpoint_every: int | None) -> int:
     return 0 if in_one or not problem.training else checkpoint_every
 
 
-def _autocast(args: LayerArgs) -> LayerArgs:
-    """Under autocast, take the tensors in its dtype, as torch takes those of its own LSTM."""
-    if not torch._C._is_any_autocast_enabled() or not _has_autocast(args.x.device.type):
-        return args
-    dtype = torch.get_autocast_dtype(args.x.device.type)
-    casts = (torch.float32, torch.float16, torch.bfloat16)  # float64 stays, as everywhere in torch
-    return args.map(lambda t: t.to(dtype) if t.dtype in casts else t)
-
-
 def _is_transformed() -> bool:
     """Whether gradients go forward, or `torch.func` maps or differentiates: nothing for kernels."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def _reference(args: LayerArgs) -> tuple[Tensor, Tensor, Tensor]:
-    with _no_autocast(args.x):
+    with no_autocast(args.x):
         return lstm_reference(args)
-
-
-def uncoupled(args: LayerArgs, problem: Problem) -> tuple[LayerArgs, Problem]:
-    """Give coupled gates four: 1 - sigmoid(z) = sigmoid(-z), so f has i's weights, negated."""
-
-    def four(weight: Tensor) -> Tensor:
-        i, g, o = weight.chunk(3, dim=1)
-        return torch.cat([i, -i, g, o], dim=1)
-
-    args = args._replace(
-        w_ih=four(args.w_ih),
-        w_hh=four(args.w_hh),
-        bias=None if args.bias is None else four(args.bias),
-    )
-    others = tuple(variant for variant in problem.variants if variant != "coupled_gates")
-    return args, replace(problem, variants=others)

@@ -284,7 +284,6 @@ def with_another_forward() -> nn.Module:
         (quantized, "quantized.dynamic.modules.rnn.LSTM has quantized weights"),
         (quantizable, "or is made for them"),
         (lambda: nn.LSTM(3, 4, dtype=torch.complex64), "its numbers are complex"),
-        (lambda: nn.LSTM(3, 4, proj_size=2), "no fast kernel for it: proj_size > 0"),
     ],
 )
 def test_what_is_left_and_why(make: object, reason: str) -> None:
@@ -296,6 +295,13 @@ def test_what_is_left_and_why(make: object, reason: str) -> None:
     assert reason in report.left["first"]
     assert type(model["first"]) is before
     assert fastrnn.restore(model) == ("second",)
+
+
+def test_a_projection_is_left_where_the_kernels_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fastrnn.accelerate(nn.LSTM(3, 4, proj_size=2)).replaced == ("",)
+    monkeypatch.setattr("fastrnn.recurrence.dispatch.merges_projection", lambda problem: False)
+    report = fastrnn.accelerate(nn.LSTM(3, 4, proj_size=2))
+    assert report.left[""].startswith("no fast kernel for it: proj_size > 0")
 
 
 def test_an_lstm_on_another_device_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 import fastrnn
-from fastrnn.recurrence.dispatch import BACKENDS, BackendError, explain, forced_backend, select
+from fastrnn.recurrence.dispatch import (
+    BACKENDS,
+    BackendError,
+    explain,
+    forced_backend,
+    merges_projection,
+    select,
+)
 from fastrnn.recurrence.problem import Problem
 
 PROBLEM = Problem(8, 2, 3, 4, 1, 0, torch.float32, torch.device("cpu"))
@@ -60,9 +67,19 @@ def test_environment_forces_and_the_context_overrides_it(monkeypatch: pytest.Mon
     assert select(PROBLEM, "cpu").name == "cpu"
 
 
+def test_projections_are_merged_for_the_cpus_kernels_alone() -> None:
+    problem = replace(PROBLEM, proj_size=2)
+    assert merges_projection(problem)
+    assert merges_projection(problem, "cpu")
+    assert not merges_projection(problem, "eager")
+    assert not merges_projection(PROBLEM)
+    assert not merges_projection(replace(problem, variants=("zoneout",)))
+    assert not merges_projection(replace(problem, device=torch.device("cuda")))
+
+
 def test_a_forced_backend_never_falls_back() -> None:
-    with fastrnn.use_backend("cpu"), pytest.raises(BackendError, match=r"cpu.*proj_size"):
-        fastrnn.LSTM(3, 4, proj_size=2)(torch.zeros(5, 2, 3))
+    with fastrnn.use_backend("cpu"), pytest.raises(BackendError, match=r"cpu.*layer_norm"):
+        fastrnn.LSTM(3, 4, layer_norm=True)(torch.zeros(5, 2, 3))
 
 
 def test_an_unknown_backend_is_named_with_the_known_ones() -> None:

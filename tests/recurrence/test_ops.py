@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from fastrnn.recurrence.backends.base import WantedGrads
-from fastrnn.recurrence.ops import lstm_layer, uncoupled
-from fastrnn.recurrence.problem import LayerArgs, Problem
-from fastrnn.recurrence.reference import lstm_reference
+from fastrnn.recurrence.ops import lstm_layer
+from fastrnn.recurrence.problem import LayerArgs
 
 from .conftest import Case, assert_autocast_only_casts, detached
 from .emulated import emulate_cuda
@@ -131,24 +130,6 @@ def test_autocast_leaves_float64_alone() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         got = lstm_layer(args)
     assert all(torch.equal(a, b) for a, b in zip(got, lstm_layer(args), strict=True))
-
-
-@pytest.mark.parametrize("num_directions", [1, 2])
-def test_coupled_gates_are_four_gates_with_negated_weights(num_directions: int) -> None:
-    """So run kernels that have no coupled gates of their own."""
-    case = Case(5, 3, 4, 6, num_directions, dtype=torch.float64, variants=("coupled_gates",))
-    args, grads = case.build()
-    problem = Problem.from_args(args, training=True)
-    four, plain = uncoupled(args, problem)
-    assert problem.variants == ("coupled_gates",)
-    assert plain.variants == ()
-    inputs = [t for t in args.differentiable if t is not None]
-    runs = [
-        (*outputs, *torch.autograd.grad(outputs, inputs, grads))
-        for outputs in (lstm_reference(args), lstm_layer(four, "cpu"))
-    ]
-    for a, b in zip(*runs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
 
 
 def test_part_of_the_inputs_may_be_frozen() -> None:
