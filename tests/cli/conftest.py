@@ -11,6 +11,8 @@ from fastrnn.cli import main
 from fastrnn.data import StripDigits, StripSubset, export_strips, write_png
 from fastrnn.models import StripClassifier
 
+from .kinds import make_folder
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -76,3 +78,17 @@ def bad_files(digits: StripSubset, tmp_path_factory: pytest.TempPathFactory) -> 
     files["text"].write_text("these are words")
     files["empty"].write_bytes(b"")
     return files
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes a folder with the class folders "a" and "b" of a kind of files, once."""
+    made: dict[str, Path] = {}
+
+    def make(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = tmp_path_factory.mktemp("kinds") / kind
+            make_folder(made[kind], kind)
+        return made[kind]
+
+    return make
