@@ -150,7 +150,7 @@ def _fused(name: str, epochs: int = _MODALITIES.epochs) -> Recipe:
 RECIPES: tuple[Recipe, ...] = (
     *_on_strips(
         "strip-mnist",
-        (4, 8, 11),
+        (4, 8, 6),
         (0.98, 0.985, 0.992),
         ("92 %, 1.5 hours", "94 %, 2 hours", "96 %, 2.5 hours"),
     ),
