@@ -12,10 +12,9 @@ from fastrnn.recurrence.problem import LayerArgs
 
 def autocast(args: LayerArgs) -> LayerArgs:
     """Under autocast, take the tensors in its dtype, as torch takes those of its own LSTM."""
-    kind = args.x.device.type
-    if not torch._C._is_any_autocast_enabled() or not _is_on(kind):
+    if not torch._C._is_any_autocast_enabled() or not _is_on(args.x.device.type):
         return args
-    dtype = torch.get_autocast_dtype(kind)
+    dtype = torch.get_autocast_dtype(args.x.device.type)
     casts = (torch.float32, torch.float16, torch.bfloat16)  # float64 stays, as everywhere in torch
     return args.map(lambda t: t.to(dtype) if t.dtype in casts else t)
 

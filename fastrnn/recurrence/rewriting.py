@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear, pad
 
 from fastrnn.recurrence.problem import LayerArgs, Problem
 
@@ -54,10 +55,9 @@ def with_merged_projection(args: LayerArgs) -> LayerArgs:
     merged = args._replace(w_hh=args.w_hh @ args.w_hr, w_hr=None, h_0=None)
     if args.h_0 is None:
         return merged
-    ways_in = _side_by_side(args.w_hh)
     return merged._replace(
-        x=torch.cat([args.x, _first_inputs(args, args.h_0)], dim=-1),
-        w_ih=torch.cat([args.w_ih, ways_in], dim=-1),
+        x=_beside(args.x, _first_inputs(args, args.h_0)),
+        w_ih=_beside(args.w_ih, _side_by_side(args.w_hh)),
     )
 
 
@@ -67,8 +67,8 @@ def projected(outputs: tuple[Tensor, Tensor, Tensor], args: LayerArgs) -> Output
     assert args.w_hr is not None
     w_hr = _widened(args.w_hr)
     parts = torch.split(y, w_hr.shape[2], dim=-1)
-    y = torch.cat([part @ w.t() for part, w in zip(parts, w_hr, strict=True)], dim=-1)
-    h_n = m_n @ w_hr.transpose(1, 2)
+    y = torch.cat([linear(part, w) for part, w in zip(parts, w_hr, strict=True)], dim=-1)
+    h_n = torch.stack([linear(m, w) for m, w in zip(m_n, w_hr, strict=True)])
     if args.h_0 is not None and args.lengths is not None:
         is_empty = (args.lengths == 0).to(h_n.device)[:, None]
         h_n = torch.where(is_empty, _widened(args.h_0), h_n)
@@ -78,6 +78,11 @@ def projected(outputs: tuple[Tensor, Tensor, Tensor], args: LayerArgs) -> Output
 
 def _widened(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _beside(left: Tensor, right: Tensor) -> Tensor:
+    """Join last dimensions like `torch.cat`, whose gradients would be views with gaps."""
+    return pad(left, (0, right.shape[-1])) + pad(right, (left.shape[-1], 0))
 
 
 def _side_by_side(w_hh: Tensor) -> Tensor:

@@ -112,6 +112,13 @@ def test_nan_in_a_state_that_is_reset_at_once_is_gone() -> None:
     assert all(torch.equal(a, b) for a, b in zip(lstm_layer(gone), lstm_layer(args), strict=True))
 
 
+@pytest.mark.parametrize("num_directions", [1, 2])
+def test_gradients_are_contiguous(num_directions: int) -> None:
+    args, grads = with_projection(Case(5, 4, 2, 6, num_directions, "random", states=True), 3)
+    leaves = [t for t in args.differentiable if t is not None]
+    assert all(g.is_contiguous() for g in torch.autograd.grad(lstm_layer(args), leaves, grads))
+
+
 def run_by(monkeypatch: pytest.MonkeyPatch, layer: fastrnn.LSTM, *inputs: Tensor) -> list[str]:
     """Names of the backends that run a layer's call, and its backward."""
     ran: list[str] = []
