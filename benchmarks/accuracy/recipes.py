@@ -1,8 +1,9 @@
 """Which model learns which task how.
 
-The settings were chosen on strips that were held out of the training part, but for two: that the
-strips' LSTM keeps its size, augmentation and dropout, and early fusion's epochs, followed runs on
-the test part. Of spoken digits a second speaker was held out, who is another fold's test speaker.
+The settings were chosen on strips that were held out of the training part, or before any run, but
+for two: that the strips' LSTM keeps its size, augmentation and dropout, and early fusion's epochs,
+followed runs on the test part. Of spoken digits a second speaker was held out, who is another
+fold's test speaker.
 """
 
 from __future__ import annotations

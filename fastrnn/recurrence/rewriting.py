@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,14 +11,6 @@ from torch.nn.functional import linear, pad
 from fastrnn.recurrence.problem import LayerArgs, Problem
 
 _UNTOUCHED_BY_MERGING = frozenset({"coupled_gates", "reset"})
-
-
-class Outputs(NamedTuple):
-    """What a layer returns: ``[T, B, D * R]``, ``[D, B, R]``, ``[D, B, H]``."""
-
-    y: Tensor
-    h_n: Tensor
-    c_n: Tensor
 
 
 def uncoupled(args: LayerArgs, problem: Problem) -> tuple[LayerArgs, Problem]:
@@ -61,7 +52,9 @@ def with_merged_projection(args: LayerArgs) -> LayerArgs:
     )
 
 
-def projected(outputs: tuple[Tensor, Tensor, Tensor], args: LayerArgs) -> Outputs:
+def projected(
+    outputs: tuple[Tensor, Tensor, Tensor], args: LayerArgs
+) -> tuple[Tensor, Tensor, Tensor]:
     """Turn what the layer of `with_merged_projection` returned into the results of `args`' own."""
     y, m_n, c_n = outputs
     assert args.w_hr is not None
@@ -73,7 +66,7 @@ def projected(outputs: tuple[Tensor, Tensor, Tensor], args: LayerArgs) -> Output
         is_empty = (args.lengths == 0).to(h_n.device)[:, None]
         h_n = torch.where(is_empty, _widened(args.h_0), h_n)
     dtype = args.x.dtype
-    return Outputs(y.to(dtype), h_n.to(dtype), c_n.to(dtype))
+    return y.to(dtype), h_n.to(dtype), c_n.to(dtype)
 
 
 def _widened(tensor: Tensor) -> Tensor:

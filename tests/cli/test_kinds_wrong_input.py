@@ -7,9 +7,7 @@ import pytest
 from fastrnn.data.audio import SoundReader
 from fastrnn.data.files import ImageReader
 from fastrnn.data.video import VideoReader
-from fastrnn.models import (
-    StripClassifier,
-)
+from fastrnn.models import StripClassifier
 
 from .kinds import TINY
 
