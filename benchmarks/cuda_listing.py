@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 PRECISIONS = ("half", "bfloat16", "tf32", "exact")
 """In the order of their numbers in csrc/cuda/config.h."""
-PTX_ARCHITECTURE = "120"
+PTX_ARCHITECTURE = "100"
 """Whose PTX newer GPUs compile at first use, as in CMakeLists.txt."""
 RESERVED_SHARED = {"90a": 1024, "100": 1024}
 """Bytes that are listed as static wherever a kernel has dynamic shared memory: the system's own."""

@@ -185,9 +185,8 @@ def problems(cell: dict[str, Any], threads: int) -> list[str]:
 def missing(measured: dict[str, Any]) -> list[str]:
     """Kernels that the module should have and has not."""
     found = []
-    has = {**dict.fromkeys(ARCHITECTURES, measured["kernels"]), PTX_ARCHITECTURE: measured["ptx"]}
-    for architecture, names in has.items():
-        what = "PTX" if architecture == PTX_ARCHITECTURE else "machine code"
+    has = [(architecture, "machine code", measured["kernels"]) for architecture in ARCHITECTURES]
+    for architecture, what, names in [*has, (PTX_ARCHITECTURE, "PTX", measured["ptx"])]:
         lacking = [n for kernel in expected() if (n := kernel.name(architecture)) not in names]
         if len(lacking) == len(list(expected())):
             found.append(f"sm_{architecture}: there is no {what} for it")
