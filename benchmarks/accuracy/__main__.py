@@ -22,7 +22,7 @@ from ..claims import claimed
 from ..results_file import ROOT, load, store
 from . import few_labels
 from .recipes import RECIPES, Recipe
-from .results import ACCURACY_FILE, is_stored
+from .results import ACCURACY_FILE, is_stored, stored_speed
 from .run import run
 from .speed import measure_speed
 from .tasks import TASKS
@@ -107,7 +107,7 @@ def _measure_speed(recipe: Recipe, deadline: float, *, again: bool) -> None:
     key = f"{recipe.key}/speed"
     if not recipe.has_lstm or time.monotonic() > deadline:
         return
-    if key in load(ACCURACY_FILE) and not again:
+    if stored_speed(recipe, load(ACCURACY_FILE)) and not again:
         return
     train, _ = next(TASKS[recipe.task].folds())
     result = measure_speed(recipe, train, SPEED_SECONDS)

@@ -43,9 +43,15 @@ def row(recipe: Recipe, cells: dict[str, Any]) -> Row | None:
     """Give the stored runs of a recipe as it is now, None if there is none."""
     seeds = (f"{recipe.key}/seed {seed}" for seed in range(recipe.seeds))
     runs = tuple(cells[name] for name in seeds if is_stored(recipe, name, cells))
-    return Row(runs, cells.get(f"{recipe.key}/speed")) if runs else None
+    return Row(runs, stored_speed(recipe, cells)) if runs else None
 
 
 def is_stored(recipe: Recipe, name: str, cells: dict[str, Any]) -> bool:
     """Whether there is a run of this name, with the settings that the recipe has now."""
     return name in cells and cells[name]["recipe"] == recipe.described()
+
+
+def stored_speed(recipe: Recipe, cells: dict[str, Any]) -> dict[str, Any] | None:
+    """Give the steps per second of the model that the recipe has now, None if there are none."""
+    speed: dict[str, Any] = cells.get(f"{recipe.key}/speed", {})
+    return speed if speed.get("recipe") == recipe.described_steps() else None

@@ -90,6 +90,7 @@ def measure_speed(recipe: Recipe, strips: StripDataset, seconds: float) -> dict[
         _steps(stock, batches), _steps(ours, batches), seconds=seconds, min_rounds=3
     )
     return {
+        "recipe": recipe.described_steps(),
         "torch_steps_per_second": len(batches) * 1e3 / compared.baseline_ms.p50,
         "fastrnn_steps_per_second": len(batches) * 1e3 / compared.ours_ms.p50,
         "ratio": compared.ratio.as_dict(),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from benchmarks.accuracy import __main__ as command
 from benchmarks.accuracy import speed, table
 from benchmarks.accuracy.recipes import RECIPES, Recipe
-from benchmarks.accuracy.results import ACCURACY_FILE, row
+from benchmarks.accuracy.results import ACCURACY_FILE, row, stored_speed
 from benchmarks.accuracy.tasks import TASKS, Task
 from benchmarks.claims import claimed
 from benchmarks.results_file import load, store
@@ -125,6 +125,19 @@ def test_a_result_of_another_recipe_does_not_count(
     command.main(["digits/cnn"])
     assert "digits/cnn/seed 0" in capsys.readouterr().out
     assert row(longer, load(results)).runs[0]["epochs"] == 3
+
+
+def test_speed_of_another_model_does_not_count(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command.main(["digits/lstm", "--seeds", "1"])
+    longer = replace(LSTM, training=replace(TRAINING, epochs=3))
+    assert stored_speed(longer, load(results)) == load(results)["digits/lstm/speed"]
+    wider = replace(LSTM, settings={"hidden_size": 5})
+    assert stored_speed(wider, load(results)) is None
+    monkeypatch.setattr(command, "RECIPES", (wider,))
+    command.main(["digits/lstm", "--seeds", "1"])
+    assert row(wider, load(results)).speed["recipe"]["settings"] == {"hidden_size": 5}
 
 
 def test_results_that_are_stored_at_a_time_are_all_kept(tmp_path: Path) -> None:
