@@ -51,6 +51,8 @@ IMAGES = ROOT / "docs" / "images" / "gallery"
 
 RIGHT, WRONG = 3, 2
 """Pictures of each task."""
+WIDEST = 300
+"""Columns of a strip that is shown: the picture of a long clip is as large as all of a task."""
 
 
 @dataclass(frozen=True)
@@ -165,13 +167,14 @@ TASKS = (
     ),
 )
 
-HEAD = """\
+HEAD = f"""\
 <!-- Written by `python -m benchmarks.gallery`. -->
 
 # Gallery
 
-What trained models looked at. Of each task these are the first strips of the test part that the
-model got right, of different classes, and the first ones that it got wrong. Each picture is what
+What trained models looked at. Of each task these are the first strips of the test part, of up to
+{WIDEST} columns, that the model got right, of different classes, and the first ones that it got
+wrong. Each picture is what
 
 ```sh
 fastrnn explain MODEL IMAGE
@@ -216,7 +219,7 @@ def write_gallery(
             f"\n## {task.title}\n\n{task.text} The model is a `{type(model).__name__}` of {size:,} "
             f"parameters{origin}. It gets {share:.1%} of {len(test):,} test strips right.\n"
         )
-        for kind, chosen in choose(test.targets, predicted).items():
+        for kind, chosen in choose(test, predicted).items():
             for number, index in enumerate(chosen, 1):
                 path = images / f"{task.name}-{kind}-{number}.png"
                 text.append(_picture(model, test, index, int(predicted[index]), path, page))
@@ -226,11 +229,12 @@ def write_gallery(
     write_atomically(page, lambda file: file.write("".join(text).encode()))
 
 
-def choose(targets: np.ndarray, predicted: np.ndarray) -> dict[str, list[int]]:
+def choose(strips: StripDataset, predicted: np.ndarray) -> dict[str, list[int]]:
     """Give the first strips that were predicted rightly, and wrongly, each of another class."""
-    found = {}
+    found, targets = {}, strips.targets
+    shown = strips.lengths <= WIDEST
     for kind, most in (("right", RIGHT), ("wrong", WRONG)):
-        places = np.flatnonzero((targets == predicted) == (kind == "right"))
+        places = np.flatnonzero(shown & ((targets == predicted) == (kind == "right")))
         _, first = np.unique(targets[places], return_index=True)
         found[kind] = places[np.sort(first)][:most].tolist()
     return found
@@ -242,7 +246,7 @@ def _picture(
     """Draw a strip and give the line of the page that shows the picture."""
     strip, target = strips[index]
     true, named = strips.labels[target], strips.labels[said]
-    title = f"{true}, rightly" if true == named else f"{true}, taken for {named}"
+    title = f"{true}, correctly" if true == named else f"{true}, taken for {named}"
     found = FileExplanation.of_strip("strip", strip.numpy(), explain(model, strip))
     with tempfile.TemporaryDirectory() as folder:
         drawing = Path(folder, "drawing.png")

@@ -155,7 +155,7 @@ def _fused(name: str, epochs: int = _MODALITIES.epochs) -> Recipe:
 RECIPES: tuple[Recipe, ...] = (
     *_on_strips(
         "strip-mnist",
-        (4, 8, 10),
+        (4, 8, 6),
         {"hidden_size": 56, "num_layers": 2, "layer_norm": "output", "dropout": 0.0},
         (0.98, 0.985, 0.992),
         ("92 %, 1.5 hours", "94 %, 2 hours", "96 %, 2.5 hours"),
